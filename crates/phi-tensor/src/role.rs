@@ -1,0 +1,37 @@
+/// Which part of a decoder-only transformer a tensor is.
+///
+/// How a file spells it is the business of the crate that reads that file.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[non_exhaustive]
+pub enum Role {
+    /// Token embedding, `[n_vocab, n_embd]`.
+    TokenEmbd,
+    /// Norm before the head, `[n_embd]`.
+    OutputNorm,
+    /// The head, `[n_vocab, n_embd]`; absent when tied to the embedding.
+    Output,
+    /// Longrope factors beyond the original context, `[n_rot / 2]`.
+    RopeFactorsLong,
+    /// Longrope factors within the original context, `[n_rot / 2]`.
+    RopeFactorsShort,
+    /// Norm before attention, `[n_embd]`.
+    AttnNorm,
+    /// Query, key and value rows in one matrix, `[(n_head + 2·n_head_kv)·head_dim, n_embd]`.
+    AttnQkv,
+    /// Query rows, `[n_head·head_dim, n_embd]`.
+    AttnQ,
+    /// Key rows, `[n_head_kv·head_dim, n_embd]`.
+    AttnK,
+    /// Value rows, `[n_head_kv·head_dim, n_embd]`.
+    AttnV,
+    /// Projection of the attended values, `[n_embd, n_head·head_dim]`.
+    AttnOutput,
+    /// Norm before the feed-forward, `[n_embd]`.
+    FfnNorm,
+    /// Gate rows, `[n_ff, n_embd]`.
+    FfnGate,
+    /// Up rows, `[n_ff, n_embd]`; with fused gate and up, `[2·n_ff, n_embd]`, gate first.
+    FfnUp,
+    /// Down rows, `[n_embd, n_ff]`.
+    FfnDown,
+}
