@@ -25,7 +25,7 @@ impl GgufError {
     pub fn hint(&self) -> Option<String> {
         Some(match &self.problem {
             Problem::Magic([0, 0, 0, 0]) => "writing this file was interrupted; make or download it again".into(),
-            Problem::Magic(magic) if magic == b"FUGG" => "this looks like a byte-swapped (big-endian) file".into(),
+            Problem::Magic([b'F', b'U', b'G', b'G']) => "this looks like a byte-swapped (big-endian) file".into(),
             Problem::Magic(_) => "this is not a GGUF file".into(),
             Problem::Version(v) if v.swap_bytes() <= 3 => {
                 "this is a big-endian file; only little-endian files are supported".into()

@@ -1,0 +1,33 @@
+//! One file per architecture. A new family is a file here and its line in [`ALL`]; tensor specs, plan, loading and
+//! forward pass follow from the [`Decoder`] it returns.
+
+mod phi3;
+
+use phi_gguf::Header;
+
+use crate::{Decoder, ModelError};
+
+/// What a file's keys mean.
+pub trait Architecture: Sync {
+    /// Values of `general.architecture` this file answers to.
+    fn names(&self) -> &'static [&'static str];
+
+    /// Reads the hyper-parameters and says what the decoder is made of.
+    fn decoder(&self, header: &Header) -> Result<Decoder, ModelError>;
+}
+
+/// Every architecture.
+pub const ALL: &[&dyn Architecture] = &[&phi3::Phi3];
+
+/// The decoder that a header describes.
+pub fn decoder(header: &Header) -> Result<Decoder, ModelError> {
+    let name: &str = header.metadata.get("general.architecture")?;
+    match ALL.iter().find(|arch| arch.names().contains(&name)) {
+        Some(arch) => arch.decoder(header),
+        None => {
+            let got = name.chars().take(64).flat_map(char::escape_debug).collect();
+            let supported = ALL.iter().flat_map(|arch| arch.names()).copied().collect();
+            Err(ModelError::UnknownArchitecture { got, supported })
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! `phi3`: Phi-3-mini and -medium, Phi-3.5-mini, Phi-4, Phi-4-reasoning, Phi-4-mini.
+//!
+//! RMSNorm, grouped queries, rotation of all or the first part of a head (with longrope where the file has factors),
+//! SiLU-gated feed-forward, no biases. `attn_qkv` holds Q;K;V and `ffn_up` holds gate;up, unless the file stores them
+//! apart; without `output.weight` the head is the embedding.
+
+use phi_gguf::Header;
+use phi_tensor::Role;
+
+use super::Architecture;
+use crate::decoder::Keys;
+use crate::{Decoder, GateUp, Head, LongRope, ModelError, Qkv, Rope};
+
+pub(super) struct Phi3;
+
+/// Window of the 4k models, whose first files do not say it.
+const WINDOW_4K: usize = 2047;
+
+impl Architecture for Phi3 {
+    fn names(&self) -> &'static [&'static str] {
+        &["phi3"]
+    }
+
+    fn decoder(&self, header: &Header) -> Result<Decoder, ModelError> {
+        let keys = Keys { arch: "phi3", header };
+        let n_layer = keys.block_count()?;
+        let n_embd = keys.embedding_length()?;
+        let (n_head, n_head_kv, head_dim) = keys.heads(n_embd)?;
+        let n_ctx_train = keys.context_length()?;
+        let long = long_rope(&keys, n_ctx_train)?;
+        Ok(Decoder {
+            arch: keys.arch,
+            n_vocab: keys.n_vocab()?,
+            n_embd,
+            n_layer,
+            n_head,
+            n_head_kv,
+            head_dim,
+            n_ff: keys.feed_forward_length()?,
+            n_ctx_train,
+            norm_eps: keys.number("attention.layer_norm_rms_epsilon", f32::MIN_POSITIVE..=1.0)?,
+            window: window(&keys, n_ctx_train, long.is_some())?,
+            rope: Rope {
+                n_rot: keys.rope_dimension_count(head_dim)?,
+                freq_base: keys.find_number("rope.freq_base", 1.0..=1e12)?.unwrap_or(10_000.0),
+                long,
+            },
+            qkv: if keys.has(Role::AttnQ, Some(0)) { Qkv::Split } else { Qkv::Fused },
+            gate_up: if keys.has(Role::FfnGate, Some(0)) { GateUp::Split } else { GateUp::Fused },
+            head: if keys.has(Role::Output, None) { Head::Own } else { Head::Tied },
+        })
+    }
+}
+
+/// The factor tensors are the switch; there is no key that names longrope.
+fn long_rope(keys: &Keys<'_>, n_ctx_train: usize) -> Result<Option<LongRope>, ModelError> {
+    const ORIGINAL: &str = "rope.scaling.original_context_length";
+    if !keys.has(Role::RopeFactorsLong, None) && !keys.has(Role::RopeFactorsShort, None) {
+        return Ok(None);
+    }
+    let original_ctx = keys.find_positions(ORIGINAL)?.unwrap_or(n_ctx_train);
+    if original_ctx < 2 {
+        return Err(keys.wrong(ORIGINAL, original_ctx, "must be 2 or more"));
+    }
+    let stated = keys.find_number("rope.scaling.attn_factor", 0.01..=100.0)?;
+    let attn_factor = stated.unwrap_or_else(|| LongRope::attn_factor(original_ctx, n_ctx_train));
+    Ok(Some(LongRope { original_ctx, attn_factor }))
+}
+
+/// 0 stands for none. Files from before the key existed lack it, and only the 4k models among them have a window.
+fn window(keys: &Keys<'_>, n_ctx_train: usize, long_rope: bool) -> Result<Option<usize>, ModelError> {
+    let stated = keys.find_positions("attention.sliding_window")?;
+    let of_4k = (n_ctx_train == 4096 && !long_rope).then_some(WINDOW_4K);
+    Ok(stated.map_or(of_4k, |window| Some(window).filter(|&w| w > 0)))
+}

@@ -1,0 +1,225 @@
+use phi_gguf::{Header, Limit, names};
+use phi_kernels::MAX_HEAD_DIM;
+use phi_tensor::Role;
+
+use crate::{ModelError, Rope};
+
+/// What a model is: sizes, and the variations between architectures as values.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Decoder {
+    /// The architecture's name, for messages.
+    pub arch: &'static str,
+    /// Vocabulary entries.
+    pub n_vocab: usize,
+    /// Width of the residual stream.
+    pub n_embd: usize,
+    /// Layers.
+    pub n_layer: usize,
+    /// Query heads.
+    pub n_head: usize,
+    /// Key and value heads.
+    pub n_head_kv: usize,
+    /// Values in a head.
+    pub head_dim: usize,
+    /// Width of the feed-forward.
+    pub n_ff: usize,
+    /// Positions the model was trained on.
+    pub n_ctx_train: usize,
+    /// `eps` of every norm.
+    pub norm_eps: f32,
+    /// Rotation of queries and keys.
+    pub rope: Rope,
+    /// Keys a query sees, itself included; all when `None`.
+    pub window: Option<usize>,
+    /// How query, key and value rows are stored.
+    pub qkv: Qkv,
+    /// How gate and up rows are stored.
+    pub gate_up: GateUp,
+    /// Where the head's rows are.
+    pub head: Head,
+}
+
+/// How query, key and value rows are stored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Qkv {
+    /// One matrix: all query rows, all key rows, all value rows.
+    Fused,
+    /// Three matrices.
+    Split,
+}
+
+/// How gate and up rows are stored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum GateUp {
+    /// One matrix: all gate rows, all up rows.
+    Fused,
+    /// Two matrices.
+    Split,
+}
+
+/// Where the head's rows are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Head {
+    /// They are the embedding's.
+    Tied,
+    /// A matrix of their own.
+    Own,
+}
+
+/// What a model may ask for. Printed by the tools, and checked before anything is sized by it.
+pub const LIMITS: &[Limit] = &[LAYERS, VOCABULARY, HEADS, EMBEDDING, FEED_FORWARD, HEAD_DIM];
+
+const LAYERS: Limit = Limit { item: "layers", max: 1024, why: "the family has up to 40" };
+const VOCABULARY: Limit = Limit { item: "vocabulary", max: 1 << 20, why: "the family has up to 200 064" };
+const HEADS: Limit = Limit { item: "heads", max: 1024, why: "the family has up to 40" };
+const EMBEDDING: Limit = Limit { item: "embedding", max: 1 << 16, why: "the family has up to 5120" };
+const FEED_FORWARD: Limit = Limit { item: "feed-forward", max: 1 << 20, why: "the family has up to 17 920" };
+const HEAD_DIM: Limit = Limit { item: "head size", max: MAX_HEAD_DIM as u64, why: "the family has up to 128" };
+
+impl Decoder {
+    /// Width of the queries of one token.
+    pub fn q_width(&self) -> usize {
+        self.n_head * self.head_dim
+    }
+
+    /// Width of the keys, or the values, of one token.
+    pub fn kv_width(&self) -> usize {
+        self.n_head_kv * self.head_dim
+    }
+}
+
+/// Reads the keys of one architecture, each checked where it is read. The keys follow GGUF's naming, `ARCH.…`.
+pub(crate) struct Keys<'a> {
+    pub(crate) arch: &'static str,
+    pub(crate) header: &'a Header,
+}
+
+impl Keys<'_> {
+    fn key(&self, name: &str) -> String {
+        format!("{}.{name}", self.arch)
+    }
+
+    pub(crate) fn has(&self, role: Role, layer: Option<usize>) -> bool {
+        self.header.find(&names::name(role, layer)).is_some()
+    }
+
+    pub(crate) fn wrong(&self, name: &str, got: impl ToString, want: impl Into<String>) -> ModelError {
+        ModelError::Value { key: self.key(name), got: got.to_string(), want: want.into() }
+    }
+
+    /// A size that must be there, from 1 to the limit.
+    fn size_below(&self, name: &str, limit: Limit) -> Result<usize, ModelError> {
+        let size: u64 = self.header.metadata.get(&self.key(name))?;
+        self.check(name, size, limit)
+    }
+
+    fn check(&self, name: &str, size: u64, limit: Limit) -> Result<usize, ModelError> {
+        if size == 0 {
+            return Err(self.wrong(name, 0, "must not be 0"));
+        }
+        if size > limit.max {
+            return Err(self.wrong(name, size, format!("exceeds {}", limit.max)));
+        }
+        Ok(size as usize)
+    }
+
+    /// A size that may be absent, from 1 to the limit.
+    fn find_size_below(&self, name: &str, limit: Limit) -> Result<Option<usize>, ModelError> {
+        let size = self.header.metadata.find::<u64>(&self.key(name))?;
+        size.map(|size| self.check(name, size, limit)).transpose()
+    }
+
+    /// A count of positions that may be absent; 0 is a value of its own.
+    pub(crate) fn find_positions(&self, name: &str) -> Result<Option<usize>, ModelError> {
+        Ok(self.header.metadata.find::<usize>(&self.key(name))?)
+    }
+
+    pub(crate) fn context_length(&self) -> Result<usize, ModelError> {
+        let limit = Limit { item: "context", max: u64::from(u32::MAX), why: "memory is the limit" };
+        self.size_below("context_length", limit)
+    }
+
+    pub(crate) fn block_count(&self) -> Result<usize, ModelError> {
+        self.size_below("block_count", LAYERS)
+    }
+
+    pub(crate) fn embedding_length(&self) -> Result<usize, ModelError> {
+        self.size_below("embedding_length", EMBEDDING)
+    }
+
+    pub(crate) fn feed_forward_length(&self) -> Result<usize, ModelError> {
+        self.size_below("feed_forward_length", FEED_FORWARD)
+    }
+
+    /// Query heads, key heads, and the size of a head.
+    pub(crate) fn heads(&self, n_embd: usize) -> Result<(usize, usize, usize), ModelError> {
+        let n_head = self.size_below("attention.head_count", HEADS)?;
+        let n_head_kv = self.find_size_below("attention.head_count_kv", HEADS)?.unwrap_or(n_head);
+        if !n_head.is_multiple_of(n_head_kv) {
+            return Err(self.wrong("attention.head_count", n_head, format!("not a multiple of head_count_kv {n_head_kv}")));
+        }
+        let head_dim = match self.find_size_below("attention.key_length", HEAD_DIM)? {
+            Some(head_dim) => head_dim,
+            None if n_embd.is_multiple_of(n_head) => {
+                self.check("attention.head_count", (n_embd / n_head) as u64, HEAD_DIM)?
+            }
+            None => return Err(self.wrong("attention.head_count", n_head, format!("does not divide {n_embd}"))),
+        };
+        if let Some(value_length) = self.find_size_below("attention.value_length", HEAD_DIM)?
+            && value_length != head_dim
+        {
+            return Err(self.wrong("attention.value_length", value_length, format!("must equal the key length {head_dim}")));
+        }
+        Ok((n_head, n_head_kv, head_dim))
+    }
+
+    /// Rows of the embedding; the vocabulary key, where it exists, must agree.
+    pub(crate) fn n_vocab(&self) -> Result<usize, ModelError> {
+        let name = names::name(Role::TokenEmbd, None);
+        let rows = self.header.find(&name).map(|t| t.shape.rows());
+        let stated = self.find_size_below("vocab_size", VOCABULARY)?;
+        match (rows, stated) {
+            (Some(rows), Some(stated)) if rows != stated as u64 => {
+                Err(self.wrong("vocab_size", stated, format!("the embedding has {rows} rows")))
+            }
+            (Some(rows), _) => self.check("vocab_size", rows, VOCABULARY),
+            (None, Some(stated)) => Ok(stated),
+            (None, None) => {
+                let missing = crate::TensorProblem::Missing { name, arch: self.arch };
+                Err(ModelError::Tensors(vec![missing]))
+            }
+        }
+    }
+
+    /// A number that must be there, finite and within `range`.
+    pub(crate) fn number(&self, name: &str, range: std::ops::RangeInclusive<f32>) -> Result<f32, ModelError> {
+        let x: f32 = self.header.metadata.get(&self.key(name))?;
+        self.check_number(name, x, range)
+    }
+
+    /// A number that may be absent, else finite and within `range`.
+    pub(crate) fn find_number(&self, name: &str, range: std::ops::RangeInclusive<f32>) -> Result<Option<f32>, ModelError> {
+        let x = self.header.metadata.find::<f32>(&self.key(name))?;
+        x.map(|x| self.check_number(name, x, range)).transpose()
+    }
+
+    fn check_number(&self, name: &str, x: f32, range: std::ops::RangeInclusive<f32>) -> Result<f32, ModelError> {
+        if range.contains(&x) {
+            return Ok(x);
+        }
+        Err(self.wrong(name, x, format!("must be finite, from {:e} to {:e}", range.start(), range.end())))
+    }
+
+    /// The number of rotated values: even, and not more than a head has.
+    pub(crate) fn rope_dimension_count(&self, head_dim: usize) -> Result<usize, ModelError> {
+        const NAME: &str = "rope.dimension_count";
+        let n_rot = self.find_positions(NAME)?.unwrap_or(head_dim);
+        if n_rot == 0 || !n_rot.is_multiple_of(2) {
+            return Err(self.wrong(NAME, n_rot, "must be even and not 0"));
+        }
+        if n_rot > head_dim {
+            return Err(self.wrong(NAME, n_rot, format!("exceeds the head size {head_dim}")));
+        }
+        Ok(n_rot)
+    }
+}

@@ -1,0 +1,85 @@
+use phi_gguf::GgufError;
+use phi_tensor::{DType, Shape};
+
+/// Why a file is not a model we can run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModelError {
+    /// A key is missing or has the wrong type.
+    #[error(transparent)]
+    Key(#[from] GgufError),
+    /// An architecture nobody here answers to.
+    #[error("general.architecture: \"{got}\" is not supported (supported: {})", .supported.join(", "))]
+    UnknownArchitecture {
+        /// What the file says.
+        got: String,
+        /// What we know.
+        supported: Vec<&'static str>,
+    },
+    /// A hyper-parameter of an impossible value.
+    #[error("{key} = {got}: {want}")]
+    Value {
+        /// The key.
+        key: String,
+        /// Its value.
+        got: String,
+        /// What it would have to be.
+        want: String,
+    },
+    /// Tensors that are missing or of the wrong shape or type.
+    #[error("{}", list(.0))]
+    Tensors(Vec<TensorProblem>),
+}
+
+/// What is wrong with one tensor.
+#[derive(Clone, PartialEq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TensorProblem {
+    /// Not in the file.
+    #[error("{name}: missing, required by {arch}")]
+    Missing {
+        /// The tensor.
+        name: String,
+        /// The architecture that needs it.
+        arch: &'static str,
+    },
+    /// Of another shape.
+    #[error("{name}: shape {got}, expected {want}")]
+    Shape {
+        /// The tensor.
+        name: String,
+        /// Its shape in the file, slowest first.
+        got: Shape,
+        /// The shape the hyper-parameters ask for.
+        want: Shape,
+    },
+    /// Of a type we cannot read there.
+    #[error("{name}: type {got}, expected {want}")]
+    DType {
+        /// The tensor.
+        name: String,
+        /// Its type in the file.
+        got: DType,
+        /// What can be read there.
+        want: &'static str,
+    },
+    /// Holding a number that is none.
+    #[error("{name}: row {row}: value {value}")]
+    NonFinite {
+        /// The tensor.
+        name: String,
+        /// The row.
+        row: usize,
+        /// Infinity or NaN.
+        value: f32,
+    },
+}
+
+fn list(problems: &[TensorProblem]) -> String {
+    const SHOWN: usize = 5;
+    let mut text = problems.iter().take(SHOWN).map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    if problems.len() > SHOWN {
+        text += &format!("; and {} more", problems.len() - SHOWN);
+    }
+    text
+}

@@ -1,0 +1,108 @@
+use std::collections::HashSet;
+use std::convert::Infallible;
+
+use phi_gguf::{Gguf, names};
+use phi_quant::codec;
+use phi_tensor::{DType, Tensor};
+
+use crate::{Decoder, Factors, ModelError, TensorProblem, TensorSpec, Weights, arch};
+
+/// A decoder with its weights: a file that was checked against everything the forward pass relies on.
+#[derive(Debug)]
+pub struct Model {
+    /// What it is.
+    pub decoder: Decoder,
+    /// What it learned.
+    pub weights: Weights<Tensor>,
+    /// Radians per position with short factors (or none), and with long ones.
+    frequencies: [Vec<f64>; 2],
+    unused: Vec<String>,
+}
+
+impl Model {
+    /// Reads the hyper-parameters, finds every tensor, and checks shapes, types, and that norms, factors, and each
+    /// tensor's first and last row are numbers. All missing or misshapen tensors are reported at once.
+    pub fn bind(gguf: &Gguf) -> Result<Model, ModelError> {
+        let decoder = arch::decoder(gguf.header())?;
+        let specs = Weights::of(&decoder);
+        let mut problems = Vec::new();
+        let mut used = HashSet::new();
+        let Ok(_) = specs.try_map(|spec| -> Result<(), Infallible> {
+            let name = names::name(spec.role, spec.layer);
+            problems.extend(check(gguf, &decoder, spec, &name).err());
+            used.insert(name);
+            Ok(())
+        });
+        if !problems.is_empty() {
+            return Err(ModelError::Tensors(problems));
+        }
+        let Ok(weights) = specs.try_map(|spec| -> Result<Tensor, Infallible> {
+            let info = gguf.find(&names::name(spec.role, spec.layer)).expect("every tensor was found above");
+            Ok(gguf.tensor(info))
+        });
+        let factors = |tensor: &Tensor| {
+            let mut factors = vec![0.0; tensor.matrix().cols()];
+            decode(tensor, 0, &mut factors);
+            factors
+        };
+        let frequencies = match &weights.rope_factors {
+            Some(f) => [&f.short, &f.long].map(|f| decoder.rope.frequencies(Some(&factors(f)))),
+            None => [decoder.rope.frequencies(None), Vec::new()],
+        };
+        let unused = gguf.tensors().iter().map(|t| &t.name).filter(|name| !used.contains(*name)).cloned().collect();
+        Ok(Model { decoder, weights, frequencies, unused })
+    }
+
+    /// Radians per position of each rotated pair.
+    pub fn frequencies(&self, factors: Factors) -> &[f64] {
+        match factors {
+            Factors::Long if self.decoder.rope.long.is_some() => &self.frequencies[1],
+            _ => &self.frequencies[0],
+        }
+    }
+
+    /// Tensors of the file that the model has no use for.
+    pub fn unused_tensors(&self) -> &[String] {
+        &self.unused
+    }
+
+    /// Bytes of all weights, as they lie in the file.
+    pub fn weight_bytes(&self) -> u64 {
+        let mut bytes = 0;
+        let Ok(_) = self.weights.try_map(|tensor| -> Result<(), Infallible> {
+            bytes += tensor.bytes().len() as u64;
+            Ok(())
+        });
+        bytes
+    }
+}
+
+fn check(gguf: &Gguf, decoder: &Decoder, spec: &TensorSpec, name: &str) -> Result<(), TensorProblem> {
+    let name = || name.to_string();
+    let info = gguf.find(&name()).ok_or(TensorProblem::Missing { name: name(), arch: decoder.arch })?;
+    if info.shape != spec.shape {
+        return Err(TensorProblem::Shape { name: name(), got: info.shape, want: spec.shape });
+    }
+    if spec.shape.dims().len() == 1 && info.dtype != DType::F32 {
+        return Err(TensorProblem::DType { name: name(), got: info.dtype, want: "F32" });
+    }
+    if codec(info.dtype).is_none() {
+        let want = "a type this program reads";
+        return Err(TensorProblem::DType { name: name(), got: info.dtype, want });
+    }
+    let tensor = gguf.tensor(info);
+    let matrix = tensor.matrix();
+    let mut row = vec![0.0; matrix.cols()];
+    for r in [0, matrix.rows() - 1] {
+        decode(&tensor, r, &mut row);
+        if let Some(&value) = row.iter().find(|x| !x.is_finite()) {
+            return Err(TensorProblem::NonFinite { name: name(), row: r, value });
+        }
+    }
+    Ok(())
+}
+
+fn decode(tensor: &Tensor, row: usize, out: &mut [f32]) {
+    let codec = codec(tensor.dtype()).expect("the type was checked");
+    (codec.decode)(tensor.matrix().row(row), out);
+}

@@ -1,0 +1,21 @@
+//! BF16: the upper half of a single, little-endian. `x[i] = value[i]`
+//!
+//! Written by rounding to nearest even; NaN stays NaN.
+
+use half::bf16;
+
+use crate::{Codec, blocks_for, blocks_of};
+
+pub(crate) const CODEC: Codec = Codec { decode, encode: Some(encode) };
+
+fn decode(bytes: &[u8], x: &mut [f32]) {
+    for (block, [x]) in blocks_of::<[u8; 2], 1>(bytes, x) {
+        *x = bf16::from_le_bytes(*block).to_f32();
+    }
+}
+
+fn encode(x: &[f32], bytes: &mut [u8]) {
+    for ([x], block) in blocks_for::<[u8; 2], 1>(x, bytes) {
+        *block = bf16::from_f32(*x).to_le_bytes();
+    }
+}

@@ -1,0 +1,99 @@
+//! What a block's bytes mean.
+//!
+//! One file per format. Each opens with its byte map and its equation; its scalar code is the definition that every
+//! faster kernel is tested against. Blocks are `#[repr(C)]` structs of byte arrays: their alignment is 1, so the bytes
+//! of a file map are viewed as blocks wherever they lie.
+//!
+//! This crate does not know files, models or threads.
+//!
+//! ```
+//! use phi_quant::codec;
+//! use phi_tensor::DType;
+//!
+//! let codec = codec(DType::Q8_0).unwrap();
+//! let row: Vec<f32> = (0..32).map(|i| (4 * i + 3) as f32).collect();
+//! let mut packed = [0_u8; 34];
+//! (codec.encode.unwrap())(&row, &mut packed);
+//! let mut back = [0.0; 32];
+//! (codec.decode)(&packed, &mut back);
+//! assert_eq!(back[31], 127.0);
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod bf16;
+mod f16;
+mod f32;
+mod q4_0;
+mod q4_k;
+mod q6_k;
+mod q8_0;
+
+use phi_tensor::DType;
+
+/// How one format is read and, where we can, written. Both work on whole blocks, any number of them.
+#[derive(Clone, Copy)]
+pub struct Codec {
+    /// Unpacks blocks: `x` holds `block_len` values for each `block_bytes` of bytes.
+    ///
+    /// # Panics
+    /// When the lengths do not fit each other.
+    pub decode: Decode,
+    /// Packs values, by the rules of llama.cpp's reference quantizer, to the byte.
+    ///
+    /// # Panics
+    /// When the lengths do not fit each other.
+    pub encode: Option<Encode>,
+}
+
+/// Packed blocks in, values out.
+pub type Decode = fn(bytes: &[u8], x: &mut [f32]);
+
+/// Values in, packed blocks out.
+pub type Encode = fn(x: &[f32], bytes: &mut [u8]);
+
+/// The codec of a format, or `None` for a format this program does not read.
+pub fn codec(dtype: DType) -> Option<&'static Codec> {
+    Some(match dtype {
+        DType::F32 => &f32::CODEC,
+        DType::F16 => &f16::CODEC,
+        DType::BF16 => &bf16::CODEC,
+        DType::Q4_0 => &q4_0::CODEC,
+        DType::Q4_K => &q4_k::CODEC,
+        DType::Q6_K => &q6_k::CODEC,
+        DType::Q8_0 => &q8_0::CODEC,
+        _ => return None,
+    })
+}
+
+/// Views packed bytes as blocks beside the values they stand for.
+///
+/// # Panics
+/// When the lengths do not fit each other.
+fn blocks_of<'a, B: bytemuck::AnyBitPattern, const N: usize>(
+    bytes: &'a [u8],
+    x: &'a mut [f32],
+) -> impl Iterator<Item = (&'a B, &'a mut [f32; N])> {
+    let blocks: &[B] = bytemuck::cast_slice(bytes);
+    let (values, rest) = x.as_chunks_mut::<N>();
+    assert!(rest.is_empty() && values.len() == blocks.len(), "{} blocks stand for {} values", blocks.len(), x_len(values, rest));
+    blocks.iter().zip(values)
+}
+
+/// Views values beside the blocks that will stand for them.
+///
+/// # Panics
+/// When the lengths do not fit each other.
+fn blocks_for<'a, B: bytemuck::Pod, const N: usize>(
+    x: &'a [f32],
+    bytes: &'a mut [u8],
+) -> impl Iterator<Item = (&'a [f32; N], &'a mut B)> {
+    let blocks: &mut [B] = bytemuck::cast_slice_mut(bytes);
+    let (values, rest) = x.as_chunks::<N>();
+    assert!(rest.is_empty() && values.len() == blocks.len(), "{} blocks for {} values", blocks.len(), x_len(values, rest));
+    values.iter().zip(blocks)
+}
+
+fn x_len<const N: usize>(chunks: &[[f32; N]], rest: &[f32]) -> usize {
+    chunks.len() * N + rest.len()
+}

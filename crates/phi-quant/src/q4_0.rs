@@ -1,0 +1,49 @@
+//! Q4_0: 32 values in 4 bits with one scale.
+//!
+//! ```text
+//! byte   0..2    2..18
+//!        d f16   qs[16]: q[j] in the low nibble of qs[j], q[j + 16] in the high one
+//! x[i] = d · (q[i] − 8)
+//! ```
+
+use half::f16;
+
+use crate::{Codec, blocks_for, blocks_of};
+
+const LEN: usize = 32;
+
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+struct Block {
+    d: [u8; 2],
+    qs: [u8; LEN / 2],
+}
+
+pub(crate) const CODEC: Codec = Codec { decode, encode: Some(encode) };
+
+fn decode(bytes: &[u8], x: &mut [f32]) {
+    for (block, x) in blocks_of::<Block, LEN>(bytes, x) {
+        let d = f16::from_le_bytes(block.d).to_f32();
+        let (low, high) = x.split_at_mut(LEN / 2);
+        for ((low, high), &q) in low.iter_mut().zip(high).zip(&block.qs) {
+            *low = f32::from((q & 15) as i8 - 8) * d;
+            *high = f32::from((q >> 4) as i8 - 8) * d;
+        }
+    }
+}
+
+/// `d = m / −8` with `m` the value of largest magnitude (the first of equals), sign kept, so that `m` itself becomes −8;
+/// `q = min(15, ⌊x / d + 8.5⌋)`. The inverse scale is that of `d` before it is rounded to f16, as in llama.cpp.
+fn encode(x: &[f32], bytes: &mut [u8]) {
+    for (x, block) in blocks_for::<Block, LEN>(x, bytes) {
+        let max = x.iter().fold(0.0_f32, |m, &x| if x.abs() > m.abs() { x } else { m });
+        let d = max / -8.0;
+        let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
+        block.d = f16::from_f32(d).to_le_bytes();
+        let quantize = |x: f32| ((x * inverse + 8.5) as u8).min(15);
+        let (low, high) = x.split_at(LEN / 2);
+        for ((q, &low), &high) in block.qs.iter_mut().zip(low).zip(high) {
+            *q = quantize(low) | quantize(high) << 4;
+        }
+    }
+}
