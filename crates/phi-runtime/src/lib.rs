@@ -1,0 +1,36 @@
+//! The paved path from a file to text.
+//!
+//! ```text
+//! Engine::open(file) → engine.plan(options) → engine.session(plan) → session.prefill(prompt) → session.generate(sampler)
+//! ```
+//!
+//! * [`Engine`]: a file, bound as a model, with its tokenizer and chat template.
+//! * [`Plan`]: every buffer of a run, by name and size. Printing it and running it are the same value.
+//! * [`Session`]: the buffers, and the tokens so far.
+//! * [`Generation`]: an iterator of tokens. Text, limits and stop strings are adapters and options of it.
+//!
+//! This crate does not know the command line: it prints nothing and asks nobody.
+
+#![forbid(unsafe_code)]
+
+mod engine;
+mod error;
+mod generate;
+mod plan;
+mod sampler;
+mod session;
+mod text;
+
+pub use engine::Engine;
+pub use error::Error;
+pub use generate::{Finish, Generation};
+pub use phi_gguf::Gguf;
+pub use phi_kernels::Isa;
+pub use phi_memory::{OutOfMemory, Residency, Row};
+pub use phi_model::{Factors, ModelError};
+pub use phi_tensor::{Bytes, DType, TokenId};
+pub use phi_text::{Message, Special, TextError, Tokenizer};
+pub use plan::{FactorChoice, Plan, RunOptions};
+pub use sampler::{Sampler, Sampling};
+pub use session::{Progress, Session, Tally};
+pub use text::{Prompt, Text, TextStream};

@@ -1,0 +1,108 @@
+use phi_kernels::Isa;
+use phi_memory::{Planned, Row};
+use phi_model::{Decoder, Factors, Sizes, State};
+use phi_quant::codec;
+use phi_tensor::DType;
+
+use crate::Error;
+
+/// What the user chooses about a run.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// Positions of the context; the trained length, at most 4096, when `None`.
+    pub n_ctx: Option<usize>,
+    /// Tokens computed together.
+    pub n_batch: usize,
+    /// Keep the logits of every token of a batch, not only of the last.
+    pub all_logits: bool,
+    /// Type of cached keys.
+    pub k_type: DType,
+    /// Type of cached values.
+    pub v_type: DType,
+    /// Threads.
+    pub threads: usize,
+    /// Instruction set.
+    pub isa: Isa,
+    /// Which longrope factors to use.
+    pub factors: FactorChoice,
+}
+
+impl Default for RunOptions {
+    fn default() -> Self {
+        RunOptions {
+            n_ctx: None,
+            n_batch: 512,
+            all_logits: false,
+            k_type: DType::F16,
+            v_type: DType::F16,
+            threads: 1,
+            isa: Isa::detect(),
+            factors: FactorChoice::Auto,
+        }
+    }
+}
+
+/// How longrope's factors are chosen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum FactorChoice {
+    /// By the length of the sequence, as the models were trained.
+    #[default]
+    Auto,
+    /// One list, whatever the length.
+    Always(Factors),
+}
+
+/// A run, described: its sizes and every buffer. [`crate::Engine::session`] allocates exactly this.
+pub struct Plan {
+    pub(crate) state: State<Planned>,
+    pub(crate) options: RunOptions,
+    weight_bytes: u64,
+}
+
+/// Where no context is asked for, at most this: enough for a conversation, affordable everywhere.
+const DEFAULT_CTX: usize = 4096;
+
+impl Plan {
+    pub(crate) fn new(decoder: &Decoder, weight_bytes: u64, options: &RunOptions) -> Result<Plan, Error> {
+        for dtype in [options.k_type, options.v_type] {
+            let writable = codec(dtype).is_some_and(|codec| codec.encode.is_some());
+            if !writable || !decoder.head_dim.is_multiple_of(dtype.block_len()) {
+                return Err(Error::KvType { dtype, head_dim: decoder.head_dim });
+            }
+        }
+        let n_ctx = match options.n_ctx {
+            Some(0) => decoder.n_ctx_train,
+            Some(n_ctx) => n_ctx,
+            None => decoder.n_ctx_train.min(DEFAULT_CTX),
+        };
+        let n_batch = options.n_batch.clamp(1, n_ctx);
+        let sizes = Sizes {
+            n_ctx,
+            n_batch,
+            n_logits: if options.all_logits { n_batch } else { 1 },
+            k_type: options.k_type,
+            v_type: options.v_type,
+        };
+        Ok(Plan { state: State::of(decoder, sizes), options: options.clone(), weight_bytes })
+    }
+
+    /// Positions of the context.
+    pub fn n_ctx(&self) -> usize {
+        self.state.sizes.n_ctx
+    }
+
+    /// Every buffer, as rows of a table.
+    pub fn rows(&self) -> Vec<Row> {
+        self.state.rows()
+    }
+
+    /// Bytes of all buffers: what a session allocates.
+    pub fn buffer_bytes(&self) -> u64 {
+        self.rows().iter().fold(0, |sum, row| sum.saturating_add(row.bytes))
+    }
+
+    /// Bytes of the weights: mapped from the file, which the system may drop and read again.
+    pub fn weight_bytes(&self) -> u64 {
+        self.weight_bytes
+    }
+}

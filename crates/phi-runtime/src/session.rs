@@ -1,0 +1,215 @@
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use phi_kernels::Kernels;
+use phi_memory::Live;
+use phi_model::{Factors, Pass, State, forward};
+use phi_tensor::TokenId;
+
+use crate::{Engine, Error, FactorChoice, Generation, Sampler};
+
+/// The buffers of a run, and the tokens so far.
+pub struct Session<'e> {
+    engine: &'e Engine,
+    kernels: Kernels,
+    state: State<Live>,
+    choice: FactorChoice,
+    /// The sequence.
+    tokens: Vec<TokenId>,
+    /// How many of its tokens the caches hold, computed with `factors`.
+    cached: usize,
+    factors: Factors,
+    /// Tokens computed since the beginning, those computed again included.
+    computed: usize,
+    prompt: Tally,
+    generated: Tally,
+}
+
+/// Tokens computed, and the time they took.
+#[derive(Clone, Copy, Default, PartialEq, Debug)]
+pub struct Tally {
+    /// Tokens.
+    pub tokens: usize,
+    /// Time.
+    pub time: Duration,
+}
+
+impl Tally {
+    /// Tokens a second.
+    pub fn rate(&self) -> f64 {
+        self.tokens as f64 / self.time.as_secs_f64().max(1e-9)
+    }
+}
+
+/// How far a prompt is computed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Progress {
+    /// Tokens in the caches.
+    pub done: usize,
+    /// Tokens of the sequence.
+    pub total: usize,
+    /// Whether earlier tokens are computed again because the sequence outgrew the original context.
+    pub recomputing: bool,
+}
+
+impl<'e> Session<'e> {
+    pub(crate) fn new(engine: &'e Engine, kernels: Kernels, state: State<Live>, choice: FactorChoice) -> Self {
+        let tokens = Vec::with_capacity(state.sizes.n_ctx);
+        let (prompt, generated) = (Tally::default(), Tally::default());
+        Session { engine, kernels, state, choice, tokens, cached: 0, factors: Factors::Short, computed: 0, prompt, generated }
+    }
+
+    /// The engine it runs on.
+    pub fn engine(&self) -> &'e Engine {
+        self.engine
+    }
+
+    /// The sequence so far.
+    pub fn tokens(&self) -> &[TokenId] {
+        &self.tokens
+    }
+
+    /// Positions of the context.
+    pub fn n_ctx(&self) -> usize {
+        self.state.sizes.n_ctx
+    }
+
+    /// Prompt tokens computed, and the time they took.
+    pub fn prompt_tally(&self) -> Tally {
+        self.prompt
+    }
+
+    /// Generated tokens computed, and the time they took.
+    pub fn generated_tally(&self) -> Tally {
+        self.generated
+    }
+
+    /// Starts both tallies again.
+    pub fn reset_tallies(&mut self) {
+        (self.prompt, self.generated) = (Tally::default(), Tally::default());
+    }
+
+    /// Appends a prompt and computes it.
+    pub fn prefill(&mut self, prompt: &[TokenId]) -> Result<(), Error> {
+        self.prefill_watched(prompt, |_| ControlFlow::Continue(()))
+    }
+
+    /// Appends a prompt and computes it; `watch` sees the progress before each batch and may stop it.
+    ///
+    /// When stopped, the sequence ends with the last token computed.
+    pub fn prefill_watched(
+        &mut self,
+        prompt: &[TokenId],
+        watch: impl FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        let start = Instant::now();
+        let before = self.computed;
+        let result = self.push(prompt, watch);
+        self.prompt.tokens += self.computed - before;
+        self.prompt.time += start.elapsed();
+        result
+    }
+
+    /// Makes `tokens` the sequence: keeps what it has in common with the present one, computes the rest. The last token
+    /// is always computed, for its logits.
+    pub fn sync(
+        &mut self,
+        tokens: &[TokenId],
+        watch: impl FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        let common = self.tokens.iter().zip(tokens).take_while(|(a, b)| a == b).count();
+        let keep = common.min(tokens.len().saturating_sub(1)).min(self.cached);
+        self.rewind(keep);
+        self.prefill_watched(&tokens[keep..], watch)
+    }
+
+    /// Forgets all but the first `len` tokens.
+    pub fn rewind(&mut self, len: usize) {
+        self.tokens.truncate(len);
+        self.cached = self.cached.min(len);
+    }
+
+    /// The tokens that follow, as `sampler` picks them: at most `limit`, up to a stop token or the end of the context.
+    pub fn generate(&mut self, sampler: Sampler, limit: usize) -> Generation<'_, 'e> {
+        Generation::new(self, sampler, limit)
+    }
+
+    /// Logits of every position of a prompt, `[tokens, n_vocab]`, one batch at a time. The plan must keep all logits.
+    pub fn logits_of(&mut self, prompt: &[TokenId], mut each: impl FnMut(&[f32])) -> Result<(), Error> {
+        self.append(prompt)?;
+        while self.cached < self.tokens.len() {
+            let n = self.state.sizes.n_batch.min(self.tokens.len() - self.cached);
+            each(self.step(n, n)?);
+        }
+        Ok(())
+    }
+
+    /// The logits of the last token. Valid after a prompt or a token was computed.
+    pub(crate) fn logits(&self) -> &[f32] {
+        &self.state.scratch.logits[..self.engine.decoder().n_vocab]
+    }
+
+    /// Appends one generated token and computes it.
+    pub(crate) fn advance(&mut self, token: TokenId) -> Result<(), Error> {
+        let start = Instant::now();
+        self.push(&[token], |_| ControlFlow::Continue(()))?;
+        self.generated.tokens += 1;
+        self.generated.time += start.elapsed();
+        Ok(())
+    }
+
+    fn push(&mut self, tokens: &[TokenId], mut watch: impl FnMut(Progress) -> ControlFlow<()>) -> Result<(), Error> {
+        let recomputing = self.append(tokens)?;
+        while self.cached < self.tokens.len() {
+            let progress = Progress { done: self.cached, total: self.tokens.len(), recomputing };
+            if watch(progress).is_break() {
+                self.tokens.truncate(self.cached);
+                return Err(Error::Interrupted);
+            }
+            let n = self.state.sizes.n_batch.min(self.tokens.len() - self.cached);
+            let n_logits = usize::from(self.cached + n == self.tokens.len());
+            self.step(n, n_logits)?;
+        }
+        Ok(())
+    }
+
+    /// Checks and appends tokens. True when what was cached must be computed again: past the original context a model
+    /// with longrope turns *all* positions by other angles, and from the second layer on the cached keys and values
+    /// come from hidden states that saw the old ones. Rotating the keys again would not be enough.
+    fn append(&mut self, tokens: &[TokenId]) -> Result<bool, Error> {
+        let n_vocab = self.engine.decoder().n_vocab;
+        if let Some(&token) = tokens.iter().find(|token| token.index() >= n_vocab) {
+            return Err(Error::UnknownToken { token, n_vocab });
+        }
+        let (needed, n_ctx) = (self.tokens.len() + tokens.len(), self.n_ctx());
+        if needed > n_ctx {
+            return Err(Error::ContextFull { needed, n_ctx });
+        }
+        self.tokens.extend_from_slice(tokens);
+        let factors = match self.choice {
+            FactorChoice::Auto => self.engine.decoder().rope.factors_for(self.tokens.len()),
+            FactorChoice::Always(factors) => factors,
+        };
+        let recompute = factors != self.factors && self.cached > 0;
+        if factors != self.factors {
+            self.cached = 0;
+        }
+        self.factors = factors;
+        Ok(recompute)
+    }
+
+    /// Computes the next `n` tokens, and the logits of the last `n_logits` of them.
+    fn step(&mut self, n: usize, n_logits: usize) -> Result<&[f32], Error> {
+        let tokens = &self.tokens[self.cached..self.cached + n];
+        let pass = Pass { tokens, first: self.cached, factors: self.factors, n_logits };
+        let n_vocab = self.engine.decoder().n_vocab;
+        let logits = forward(self.engine.model(), &mut self.state, &self.kernels, pass);
+        let position = self.cached + n - n_logits;
+        self.cached += n;
+        self.computed += n;
+        match logits.chunks_exact(n_vocab).position(|row| row.iter().any(|x| !x.is_finite())) {
+            Some(row) => Err(Error::NonFinite { position: position + row }),
+            None => Ok(logits),
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! A conversation on a terminal.
+
+use phi_cli::{Exit, Io, Report, Size};
+use phi_runtime::{Error, Finish, Message, Sampler, Session};
+use rustyline::DefaultEditor;
+use rustyline::error::ReadlineError;
+
+use crate::answer::{End, chat_prompt, generate, prefill, show, show_plan};
+use crate::job::Generate;
+use crate::{memory, report};
+
+const HELP: &str = "\
+  /clear          forget the conversation
+  /system TEXT    set the instructions and start again
+  /bye, /exit     leave (also Ctrl-D)
+  /?              this help
+A line that ends in \\ goes on in the next one; \"\"\" begins and ends a text of several lines.
+Ctrl-C stops an answer; at the prompt it leaves.";
+
+pub(crate) fn chat(job: Generate, io: &mut Io) -> Result<(), Report> {
+    let failed = |e: Error| report::of(&e).file(&job.name);
+    let plan = job.plan(0)?;
+    show_plan(&plan, io);
+    let mut session = job.engine.session(&plan).map_err(failed)?;
+    let d = job.engine.decoder();
+    io.note(format_args!(
+        "{}: {}, {} layers of {}, context {}; weights {} mapped, buffers {}. /? for help",
+        job.name,
+        d.arch,
+        d.n_layer,
+        d.n_embd,
+        session.n_ctx(),
+        Size(plan.weight_bytes()),
+        Size(plan.buffer_bytes())
+    ));
+
+    let editor = DefaultEditor::new();
+    let mut editor = editor.map_err(|e| Report::new("cannot read from the terminal").causes(Some(&e)))?;
+    let mut talk = Talk { messages: Vec::new(), seed: job.sampling.seed };
+    talk.restart(job.system.as_deref());
+    loop {
+        let line = match read(&mut editor) {
+            Ok(line) => line,
+            Err(ReadlineError::Eof) => return Ok(()),
+            Err(ReadlineError::Interrupted) => return Err(Report::interrupted()),
+            Err(e) => return Err(Report::new("cannot read from the terminal").causes(Some(&e))),
+        };
+        let text = line.trim();
+        match text.split_once(char::is_whitespace).map_or((text, ""), |(command, rest)| (command, rest.trim())) {
+            ("", _) => {}
+            ("/bye" | "/exit" | "/quit", "") => return Ok(()),
+            ("/?" | "/help", "") => io.note(HELP),
+            ("/clear", "") => talk.restart(system(&talk.messages).as_deref()),
+            ("/system", text) => talk.restart(Some(text).filter(|t| !t.is_empty())),
+            (command, _) if command.starts_with('/') && !command[1..].contains('/') => {
+                io.warn(format_args!("`{command}` is not a command; /? lists them"));
+            }
+            _ => {
+                turn(&job, &mut session, &mut talk, line, io)?;
+                io.note(format_args!("\n{}\n{}", memory::speed(&session), memory::line(&plan)));
+            }
+        }
+    }
+}
+
+/// What was said so far.
+struct Talk {
+    messages: Vec<Message>,
+    /// Each answer draws its own random numbers.
+    seed: u64,
+}
+
+impl Talk {
+    fn restart(&mut self, system: Option<&str>) {
+        self.messages.clear();
+        self.messages.extend(system.map(|text| Message::new("system", text)));
+    }
+}
+
+fn system(messages: &[Message]) -> Option<String> {
+    messages.first().filter(|m| m.role == "system").map(|m| m.content.clone())
+}
+
+/// A question and its answer. What goes wrong with one turn is shown, and the conversation goes on without it.
+fn turn(job: &Generate, session: &mut Session<'_>, talk: &mut Talk, question: String, io: &mut Io) -> Result<(), Report> {
+    talk.messages.push(Message::new("user", question));
+    session.reset_tallies();
+    let mut said = String::new();
+    match answer(job, session, talk, &mut said, io) {
+        Ok(end) => {
+            talk.messages.push(Message::new("assistant", said));
+            match end {
+                End::Interrupted => io.note("\n(stopped)"),
+                End::By(Finish::ContextFull) => {
+                    io.warn(format_args!("the context of {} tokens is full; /clear starts again, `-c` makes it longer", session.n_ctx()));
+                }
+                _ => {}
+            }
+        }
+        Err(report) if report.exit == Exit::Interrupted => {
+            talk.messages.pop();
+            io.note("(stopped)");
+        }
+        Err(report) => {
+            talk.messages.pop();
+            io.fail(&report);
+        }
+    }
+    // Ctrl-C was for this answer.
+    io.interrupt().take();
+    Ok(())
+}
+
+fn answer(job: &Generate, session: &mut Session<'_>, talk: &mut Talk, said: &mut String, io: &mut Io) -> Result<End, Report> {
+    let prompt = chat_prompt(job, &talk.messages, io)?;
+    prefill(session, &prompt, io).map_err(|e| report::of(&e).file(&job.name))?;
+    talk.seed = talk.seed.wrapping_add(1);
+    let sampling = phi_runtime::Sampling { seed: talk.seed, ..job.sampling.clone() };
+    let sampler = Sampler::new(sampling, job.engine.decoder().n_vocab);
+    generate(job, session, sampler, io, |io, piece| {
+        said.push_str(piece);
+        show(io, piece)
+    })
+}
+
+/// One question, which may be of several lines.
+fn read(editor: &mut DefaultEditor) -> Result<String, ReadlineError> {
+    let mut text = editor.readline("> ")?;
+    if let Some(rest) = text.trim_start().strip_prefix("\"\"\"") {
+        text = rest.to_string();
+        while !text.trim_end().ends_with("\"\"\"") {
+            text = text + "\n" + &editor.readline(". ")?;
+        }
+        text.truncate(text.trim_end().len() - 3);
+    } else {
+        while text.ends_with('\\') {
+            text.pop();
+            text = text + "\n" + &editor.readline(". ")?;
+        }
+    }
+    let _ = editor.add_history_entry(text.as_str());
+    Ok(text)
+}

@@ -1,0 +1,51 @@
+//! `phi-run`: what was typed (`args`) becomes what it means (`job`), and that is done (`answer`, `chat`, `logits`,
+//! `tokenize`). Errors are rendered here, and nowhere else.
+
+#![forbid(unsafe_code)]
+
+mod answer;
+mod args;
+mod chat;
+mod embedded;
+mod job;
+mod logits;
+mod memory;
+mod report;
+mod tokenize;
+
+use std::ffi::OsString;
+
+use phi_cli::{Exit, Io, Report, Talk};
+
+pub use embedded::PHI_TINY;
+
+use args::{Args, Command};
+
+/// Runs the program: parse, do, report.
+pub fn main(args: impl IntoIterator<Item = OsString>, io: &mut Io) -> Exit {
+    match phi_cli::parse::<Args>(args::spelled_out(args), io) {
+        Ok(args) => {
+            let result = run(args, io);
+            io.end(result)
+        }
+        Err(exit) => exit,
+    }
+}
+
+fn run(args: Args, io: &mut Io) -> Result<(), Report> {
+    if args.verbose {
+        io.set_talk(Talk::Verbose);
+    }
+    if let Some(flags) = args.ignored.given() {
+        io.note(format_args!("note: {flags} is for GPUs or other runtimes, and changes nothing here"));
+    }
+    match args.command {
+        None => {
+            let job = job::Generate::new(args.model.or(args.model_flag), args.generate, args.run, io)?;
+            if job.is_chat(io) { chat::chat(job, io) } else { answer::answer(job, io) }
+        }
+        Some(Command::Logits(typed)) => logits::logits(typed, io),
+        Some(Command::Tokenize(typed)) => tokenize::tokenize(typed, io),
+        Some(Command::Completions { shell }) => Ok(phi_cli::completions::<Args>(shell, io)?),
+    }
+}

@@ -1,0 +1,32 @@
+//! Memory, in the words of a user: planned, and as the system saw it.
+
+use phi_cli::Size;
+use phi_runtime::{Plan, Session};
+
+/// One line: what was planned, and the peak that the system counted.
+pub(crate) fn line(plan: &Plan) -> String {
+    let planned = format!("weights {} mapped, buffers {} planned", Size(plan.weight_bytes()), Size(plan.buffer_bytes()));
+    match peak_bytes() {
+        Some(peak) => format!("memory: {planned}, peak of the process {}", Size(peak)),
+        None => format!("memory: {planned}"),
+    }
+}
+
+/// One line: how many tokens a second.
+pub(crate) fn speed(session: &Session<'_>) -> String {
+    let (prompt, generated) = (session.prompt_tally(), session.generated_tally());
+    format!(
+        "prompt: {} tokens, {:.1} tokens/s; generation: {} tokens, {:.1} tokens/s",
+        prompt.tokens,
+        prompt.rate(),
+        generated.tokens,
+        generated.rate()
+    )
+}
+
+/// The most memory this process ever had resident, where the system tells.
+fn peak_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
+}

@@ -1,0 +1,35 @@
+//! Library errors carry facts; here they become what the user reads, with the flags that help.
+
+use std::path::Path;
+
+use phi_cli::{Exit, Report};
+use phi_runtime::{Error, ModelError};
+
+/// An error as it is shown.
+pub(crate) fn of(error: &Error) -> Report {
+    match error {
+        Error::Gguf(e) | Error::Model(ModelError::Key(e)) => {
+            Report::new(&e.problem).field(e.field.as_str()).at(e.offset).hint_if(e.hint())
+        }
+        Error::Memory(_) => Report::of(error)
+            .exit(Exit::DoesNotFit)
+            .hint("a smaller context (`-c`), a smaller KV cache (`--kv q8_0`) or a smaller batch (`-ub`) needs less"),
+        Error::KvType { .. } => Report::of(error).exit(Exit::Misused),
+        Error::UnknownToken { .. } => Report::of(error).exit(Exit::Misused),
+        Error::ContextFull { needed, .. } => Report::of(error).hint(format_args!("`-c {needed}` makes room for them")),
+        Error::Interrupted => Report::interrupted(),
+        _ => Report::of(error),
+    }
+}
+
+/// An error of opening `path`.
+pub(crate) fn opening(error: &Error, path: &Path) -> Report {
+    let report = of(error).file(path);
+    match path {
+        path if path.join("config.json").is_file() => {
+            report.hint(format_args!("this is a Hugging Face folder: `phi-quantize {} OUT.gguf Q8_0` converts it", path.display()))
+        }
+        path if !path.exists() => report.hint("without MODEL, the small model inside this program answers"),
+        _ => report,
+    }
+}
