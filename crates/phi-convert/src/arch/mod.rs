@@ -1,0 +1,67 @@
+//! Architectures: one file each.
+
+mod phi3;
+
+use phi_gguf::Value;
+use phi_tensor::{Role, Shape};
+
+use crate::config::Config;
+use crate::error::{Problem, Result};
+
+/// What an architecture makes of a config: keys, and the tensors it needs.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    /// Value of `general.architecture`, and first word of its keys.
+    pub arch: &'static str,
+    /// Rows of the embedding.
+    pub n_vocab: u32,
+    /// Whether the embedding is the head as well; unknown when the config does not say.
+    pub tied: Option<bool>,
+    /// The architecture's keys, in llama.cpp's order.
+    pub keys: Vec<(String, Value)>,
+    /// The tensors, each from one in the folder. The head is among them even if tied.
+    pub tensors: Vec<Want>,
+    /// Small tensors that are made from the config: role, values.
+    pub made: Vec<(Role, Vec<f32>)>,
+}
+
+/// A tensor that is needed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Want {
+    /// What it is.
+    pub role: Role,
+    /// In which layer.
+    pub layer: Option<usize>,
+    /// Its name in the folder.
+    pub source: String,
+    /// Its shape there, which stays.
+    pub shape: Shape,
+}
+
+/// One architecture of the folder's kind.
+trait Architecture: Sync {
+    /// The classes in `config.json` that this file answers to.
+    fn names(&self) -> &'static [&'static str];
+
+    /// Reads the hyper-parameters.
+    fn layout(&self, config: &Config) -> Result<Layout>;
+}
+
+const ALL: &[&dyn Architecture] = &[&phi3::Phi3];
+
+impl Layout {
+    /// What the config describes. No weights are needed for it.
+    pub fn of(config: &Config) -> Result<Layout> {
+        let name = config.architecture()?;
+        let Some(found) = ALL.iter().find(|arch| arch.names().contains(&name)) else {
+            let known = ALL.iter().flat_map(|arch| arch.names()).copied().collect();
+            let got = crate::safetensors::printable(name).into();
+            return Err(config.error("architectures[0]", Problem::Architecture { got, known }));
+        };
+        if let Some(by) = config.find("quantization_config") {
+            let method = by.get("quant_method").and_then(|m| m.as_str()).unwrap_or("unknown method");
+            return Err(config.error("quantization_config", Problem::Quantized { method: method.into() }));
+        }
+        found.layout(config)
+    }
+}

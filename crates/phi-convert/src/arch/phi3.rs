@@ -1,0 +1,130 @@
+//! Phi-3 mini and medium, Phi-3.5 mini, Phi-4, Phi-4 reasoning, Phi-4 mini: one class, fused QKV, fused gate and up. The
+//! rows go into a GGUF as they are.
+
+use phi_gguf::Value;
+use phi_tensor::{Role, Shape};
+
+use super::{Architecture, Layout, Want};
+use crate::config::{self, Config, Longrope};
+use crate::error::{Problem, Result};
+
+pub(super) struct Phi3;
+
+impl Architecture for Phi3 {
+    fn names(&self) -> &'static [&'static str] {
+        &["Phi3ForCausalLM"]
+    }
+
+    fn layout(&self, config: &Config) -> Result<Layout> {
+        let n_embd = config.size("hidden_size", config::WIDTH)?;
+        let n_layer = config.size("num_hidden_layers", config::LAYERS)?;
+        let n_head = config.size("num_attention_heads", config::HEADS)?;
+        let n_head_kv = config.find_size("num_key_value_heads", config::HEADS)?.unwrap_or(n_head);
+        let n_ff = config.size("intermediate_size", config::FEED_FORWARD)?;
+        let n_vocab = config.size("vocab_size", config::VOCABULARY)?;
+        let n_ctx = config.size("max_position_embeddings", config::CONTEXT)?;
+        let eps = config.number("rms_norm_eps", f64::MIN_POSITIVE..=1.0)?;
+        // Absent and null mean no window. A GGUF says 0, by which llama.cpp tells Phi-4 from the older ones.
+        let window = config.find_size("sliding_window", config::CONTEXT)?.unwrap_or(0);
+        let rope = config.rope()?;
+
+        let misfit = |field: &str, got: u32, want: String| {
+            config.error(field, Problem::Value { got: got.to_string().into(), want: want.into() })
+        };
+        if n_head % n_head_kv != 0 {
+            return Err(misfit(
+                "num_key_value_heads",
+                n_head_kv,
+                format!("a divisor of num_attention_heads = {n_head}"),
+            ));
+        }
+        let explicit = config.find_size("head_dim", config::WIDTH)?;
+        if explicit.is_none() && n_embd % n_head != 0 {
+            return Err(misfit("num_attention_heads", n_head, format!("a divisor of hidden_size = {n_embd}")));
+        }
+        let head_dim = explicit.unwrap_or(n_embd / n_head);
+        if let Some(act) = config.find_str("hidden_act")?.filter(|act| *act != "silu") {
+            let got = crate::safetensors::printable(act).into();
+            return Err(config.error("hidden_act", Problem::Value { got, want: "silu".into() }));
+        }
+        if config.find_bool("attention_bias")? == Some(true) {
+            let problem = Problem::Value { got: "true".into(), want: "false".into() };
+            return Err(config.error("attention_bias", problem));
+        }
+
+        // llama.cpp's arithmetic: of the width, not of a head, and truncated.
+        let width = if explicit.is_some() { head_dim * n_head } else { n_embd };
+        let n_rot = (rope.partial * f64::from(width)) as u32 / n_head;
+        let n_orig = match rope.original_context {
+            Some(n) => n,
+            None if rope.longrope.is_none() => n_ctx,
+            None => return Err(config.error("original_max_position_embeddings", Problem::Missing)),
+        };
+
+        let mut keys: Vec<(String, Value)> = Vec::new();
+        let mut set = |key: &str, value: Value| keys.push((format!("phi3.{key}"), value));
+        let mut made = Vec::new();
+        if let Some(longrope) = &rope.longrope {
+            for (field, factors) in [("long_factor", &longrope.long), ("short_factor", &longrope.short)] {
+                if factors.len() * 2 != n_rot as usize {
+                    let got = format!("{} factors", factors.len()).into();
+                    let want = format!("{} for {n_rot} rotated dimensions", n_rot / 2).into();
+                    return Err(config.error(field, Problem::Value { got, want }));
+                }
+            }
+            set("rope.scaling.attn_factor", Value::F32(attn_factor(longrope, n_ctx, n_orig)));
+            made =
+                vec![(Role::RopeFactorsLong, longrope.long.clone()), (Role::RopeFactorsShort, longrope.short.clone())];
+        }
+        set("context_length", n_ctx.into());
+        set("rope.scaling.original_context_length", n_orig.into());
+        set("embedding_length", n_embd.into());
+        set("feed_forward_length", n_ff.into());
+        set("block_count", n_layer.into());
+        set("attention.head_count", n_head.into());
+        set("attention.head_count_kv", n_head_kv.into());
+        set("attention.layer_norm_rms_epsilon", Value::F32(eps as f32));
+        if u64::from(head_dim) * u64::from(n_head) != u64::from(n_embd) {
+            set("attention.key_length", head_dim.into());
+            set("attention.value_length", head_dim.into());
+        }
+        set("rope.dimension_count", n_rot.into());
+        set("rope.freq_base", Value::F32(rope.theta as f32));
+        set("attention.sliding_window", window.into());
+
+        let [e, ff, v] = [n_embd, n_ff, n_vocab].map(|n| n as usize);
+        let q_rows = n_head as usize * head_dim as usize;
+        let qkv_rows = q_rows + 2 * n_head_kv as usize * head_dim as usize;
+        let want = |role, layer, source: &str, shape| Want { role, layer, source: source.into(), shape };
+        let mut tensors = vec![
+            want(Role::TokenEmbd, None, crate::EMBEDDING, Shape::matrix(v, e)),
+            want(Role::OutputNorm, None, "model.norm.weight", Shape::vector(e)),
+            want(Role::Output, None, crate::HEAD, Shape::matrix(v, e)),
+        ];
+        for layer in 0..n_layer as usize {
+            let parts = [
+                (Role::AttnNorm, "input_layernorm", Shape::vector(e)),
+                (Role::AttnQkv, "self_attn.qkv_proj", Shape::matrix(qkv_rows, e)),
+                (Role::AttnOutput, "self_attn.o_proj", Shape::matrix(e, q_rows)),
+                (Role::FfnNorm, "post_attention_layernorm", Shape::vector(e)),
+                (Role::FfnUp, "mlp.gate_up_proj", Shape::matrix(2 * ff, e)),
+                (Role::FfnDown, "mlp.down_proj", Shape::matrix(e, ff)),
+            ];
+            let in_layer =
+                |(role, name, shape)| want(role, Some(layer), &format!("model.layers.{layer}.{name}.weight"), shape);
+            tensors.extend(parts.map(in_layer));
+        }
+        Ok(Layout { arch: "phi3", n_vocab, tied: config.find_bool("tie_word_embeddings")?, keys, tensors, made })
+    }
+}
+
+/// By what queries and keys grow when the context was extended: `√(1 + ln(s) / ln(original))`, or YaRN's older formula.
+fn attn_factor(longrope: &Longrope, n_ctx: u32, n_orig: u32) -> f32 {
+    let scale = f64::from(n_ctx) / f64::from(n_orig);
+    let factor = match longrope.kind.as_str() {
+        _ if scale <= 1.0 => 1.0,
+        "yarn" => 0.1 * scale.ln() + 1.0,
+        _ => (1.0 + scale.ln() / f64::from(n_orig).ln()).sqrt(),
+    };
+    factor as f32
+}

@@ -1,0 +1,255 @@
+use std::path::{Path, PathBuf};
+
+use phi_gguf::{Blueprint, Value, names};
+use phi_tensor::{DType, Role, Shape};
+
+use crate::arch::{Layout, Want};
+use crate::card;
+use crate::config::Config;
+use crate::error::{ConvertError, Problem, Result, Warning};
+use crate::generation::Generation;
+use crate::recipe::{Choice, Recipe};
+use crate::safetensors::{Entry, printable};
+use crate::shards::Shards;
+use crate::title::{self, Title};
+use crate::tokenizer;
+use crate::{EMBEDDING, HEAD};
+
+/// Two of them are compared when a tied model has a head all the same.
+const COMPARE_BYTES: u64 = 1 << 20;
+/// What the quantization formats of GGML are, counted by GGML.
+const QUANTIZATION_VERSION: u32 = 2;
+
+/// What the user says where the folder does not.
+#[derive(Clone, Default, Debug)]
+pub struct Options {
+    /// The pre-tokenizer, in place of the one in the files.
+    pub pre: Option<String>,
+}
+
+/// A folder, understood: keys, tensors, and the way to their numbers. No numbers are in memory.
+#[derive(Debug)]
+pub struct Model {
+    keys: Vec<(String, Value)>,
+    tensors: Vec<Tensor>,
+    tied: bool,
+    shards: Shards,
+    warnings: Vec<Warning>,
+    inputs: Vec<PathBuf>,
+}
+
+/// A tensor that goes into the file.
+#[derive(Clone, Debug)]
+pub struct Tensor {
+    /// What it is.
+    pub role: Role,
+    /// In which layer.
+    pub layer: Option<usize>,
+    /// Its name in the GGUF.
+    pub name: String,
+    /// How the numbers come.
+    pub dtype: DType,
+    /// Its dimensions, slowest first.
+    pub shape: Shape,
+    data: Data,
+}
+
+#[derive(Clone, Debug)]
+enum Data {
+    /// Entry `entry` of file `file`.
+    Stored { file: usize, entry: Entry },
+    /// Made from the config.
+    Made(Vec<u8>),
+}
+
+impl Model {
+    /// Reads everything but the numbers: configs, tokenizer, headers. Every tensor the architecture needs is there, in
+    /// the right shape.
+    pub fn open(folder: &Path, options: &Options) -> Result<Model> {
+        let config = Config::open(&folder.join("config.json"))?;
+        let layout = Layout::of(&config)?;
+        let shards = Shards::open(folder)?;
+        let mut warnings = shards.warnings.clone();
+        let generation = Generation::open(folder)?;
+
+        let tied = is_tied(&layout, &shards, &mut warnings)?;
+        let used = |want: &&Want| !(tied && want.role == Role::Output);
+        let mut tensors = Vec::new();
+        for want in layout.tensors.iter().filter(used) {
+            tensors.push(locate(want, &shards, folder)?);
+        }
+        for (role, values) in &layout.made {
+            tensors.push(Tensor {
+                role: *role,
+                layer: None,
+                name: names::name(*role, None),
+                dtype: DType::F32,
+                shape: Shape::vector(values.len()),
+                data: Data::Made(values.iter().flat_map(|x| x.to_le_bytes()).collect()),
+            });
+        }
+        // The order of llama-quantize: what exists once, then layer by layer, each by name. It does not depend on how the
+        // numbers were spread over files.
+        tensors.sort_by(|a, b| (a.layer, &a.name).cmp(&(b.layer, &b.name)));
+        warnings.extend(unused(&layout, &shards));
+
+        let n_params = tensors.iter().map(|t| t.shape.len()).sum();
+        let tokens =
+            tokenizer::keys(folder, &config, &generation, layout.arch, layout.n_vocab, options.pre.as_deref())?;
+        warnings.extend(tokens.warnings);
+        let mut keys = general(folder, &config, &layout, &generation, n_params)?;
+        keys.extend(tokens.keys);
+        let mut inputs = vec![config.path().to_path_buf()];
+        inputs.extend(shards.files.iter().map(|file| file.path().to_path_buf()));
+        Ok(Model { keys, tensors, tied, shards, warnings, inputs })
+    }
+
+    /// The key-values, but for those that depend on the recipe.
+    pub fn keys(&self) -> &[(String, Value)] {
+        &self.keys
+    }
+
+    /// The tensors, in the order of the file to be.
+    pub fn tensors(&self) -> &[Tensor] {
+        &self.tensors
+    }
+
+    /// Whether the embedding is the head as well.
+    pub fn is_tied(&self) -> bool {
+        self.tied
+    }
+
+    /// What is odd but harmless.
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
+    }
+
+    /// The files that are read, which must not be written to.
+    pub fn inputs(&self) -> &[PathBuf] {
+        &self.inputs
+    }
+
+    /// The type that a recipe gives to a tensor.
+    pub fn choose(&self, tensor: &Tensor, recipe: &Recipe) -> Choice {
+        recipe.choose(tensor.role, &tensor.shape, self.tied)
+    }
+
+    /// The file to be.
+    pub fn blueprint(&self, recipe: &Recipe) -> Blueprint {
+        let mut file = Blueprint::new();
+        for (key, value) in &self.keys {
+            file.set(key, value.clone());
+        }
+        file.set("general.quantization_version", QUANTIZATION_VERSION);
+        file.set("general.file_type", recipe.file_type);
+        for tensor in &self.tensors {
+            file.tensor(&tensor.name, self.choose(tensor, recipe).dtype, tensor.shape);
+        }
+        file
+    }
+
+    /// Fills `bytes` with the tensor's bytes, as they came, from byte `first` on.
+    ///
+    /// # Panics
+    /// When the tensor has fewer bytes, or is of another model.
+    pub fn read(&self, tensor: &Tensor, first: u64, bytes: &mut [u8]) -> Result<()> {
+        match &tensor.data {
+            Data::Stored { file, entry } => {
+                assert!(first + bytes.len() as u64 <= entry.bytes, "`{}` has {} bytes", tensor.name, entry.bytes);
+                self.shards.files[*file].read(entry, first, bytes)
+            }
+            Data::Made(made) => {
+                bytes.copy_from_slice(&made[first as usize..][..bytes.len()]);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The stored tensor that is wanted.
+fn locate(want: &Want, shards: &Shards, folder: &Path) -> Result<Tensor> {
+    let Some((number, entry)) = shards.find(&want.source) else {
+        return Err(ConvertError::new(format!("\"{}\"", want.source), None, Problem::Missing).of(folder));
+    };
+    let path = shards.files[number].path();
+    let fail =
+        |field: &str, problem| ConvertError::new(format!("{}{field}", want.source), entry.start, problem).of(path);
+    let dtype = entry.dtype.dtype().ok_or_else(|| fail(".dtype", Problem::DType(entry.dtype.name().into())))?;
+    if entry.shape != want.shape.dims() {
+        return Err(fail(".shape", Problem::WrongShape { got: entry.shape.clone(), want: want.shape.dims().to_vec() }));
+    }
+    let name = names::name(want.role, want.layer);
+    let data = Data::Stored { file: number, entry: entry.clone() };
+    Ok(Tensor { role: want.role, layer: want.layer, name, dtype, shape: want.shape, data })
+}
+
+/// Whether the embedding serves as the head. A head that is there all the same decides by its numbers.
+fn is_tied(layout: &Layout, shards: &Shards, warnings: &mut Vec<Warning>) -> Result<bool> {
+    let head = shards.find(HEAD);
+    if layout.tied != Some(true) {
+        return Ok(layout.tied.is_none() && head.is_none());
+    }
+    let (Some(head), Some(embedding)) = (head, shards.find(EMBEDDING)) else { return Ok(true) };
+    let equal = same_numbers(shards, head, embedding)?;
+    if !equal {
+        warnings.push(Warning::UntiedHead);
+    }
+    Ok(equal)
+}
+
+fn same_numbers(shards: &Shards, a: (usize, &Entry), b: (usize, &Entry)) -> Result<bool> {
+    if (a.1.dtype, &a.1.shape) != (b.1.dtype, &b.1.shape) {
+        return Ok(false);
+    }
+    let (mut left, mut right) = (Vec::new(), Vec::new());
+    let mut first = 0;
+    while first < a.1.bytes {
+        let len = COMPARE_BYTES.min(a.1.bytes - first) as usize;
+        left.resize(len, 0);
+        right.resize(len, 0);
+        shards.files[a.0].read(a.1, first, &mut left)?;
+        shards.files[b.0].read(b.1, first, &mut right)?;
+        if left != right {
+            return Ok(false);
+        }
+        first += len as u64;
+    }
+    Ok(true)
+}
+
+/// What the folder has and nobody asks for. Rotation frequencies follow from the config and were saved by habit.
+fn unused(layout: &Layout, shards: &Shards) -> Option<Warning> {
+    let wanted: std::collections::HashSet<&str> = layout.tensors.iter().map(|want| want.source.as_str()).collect();
+    let names = shards.names();
+    let mut rest = names.iter().filter(|name| !wanted.contains(*name) && !name.ends_with(".rotary_emb.inv_freq"));
+    let first = rest.next()?;
+    Some(Warning::Unused { count: 1 + rest.count(), first: printable(first) })
+}
+
+/// Keys that say what the model is, in llama.cpp's order.
+fn general(
+    folder: &Path,
+    config: &Config,
+    layout: &Layout,
+    generation: &Generation,
+    n_params: u64,
+) -> Result<Vec<(String, Value)>> {
+    let mut keys: Vec<(String, Value)> = vec![("general.architecture".into(), layout.arch.into())];
+    // llama.cpp's converter makes the factor along with the tensors, before everything else.
+    let (early, rest): (Vec<_>, Vec<_>) =
+        layout.keys.iter().cloned().partition(|(key, _)| key.ends_with(".attn_factor"));
+    keys.extend(early);
+    keys.push(("general.type".into(), "model".into()));
+    keys.extend(generation.keys());
+    // An id such as `microsoft/phi-4`; anything with more slashes is a path on somebody's machine.
+    let id = config.find_str("_name_or_path")?.filter(|id| !id.is_empty() && id.matches('/').count() <= 1);
+    // The name as given, for links may lead to folders named by a hash; `.` has none of its own.
+    let real = folder.canonicalize().unwrap_or_default();
+    let folder_name = folder.file_name().or(real.file_name()).unwrap_or_default().to_string_lossy();
+    let title = id.map(|id| Title::of(id, n_params)).unwrap_or_default().or(Title::of(&folder_name, n_params));
+    let size = Title { size_label: Some(title::size_label(n_params)), ..Title::default() };
+    keys.extend(title.or(size).keys());
+    keys.extend(card::keys(folder)?);
+    keys.extend(rest);
+    Ok(keys)
+}
