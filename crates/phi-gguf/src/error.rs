@@ -27,7 +27,7 @@ impl GgufError {
             Problem::Magic([0, 0, 0, 0]) => "writing this file was interrupted; make or download it again".into(),
             Problem::Magic([b'F', b'U', b'G', b'G']) => "this looks like a byte-swapped (big-endian) file".into(),
             Problem::Magic(_) => "this is not a GGUF file".into(),
-            Problem::Version(v) if v.swap_bytes() <= 3 => {
+            Problem::Version(v) if is_swapped(*v) => {
                 "this is a big-endian file; only little-endian files are supported".into()
             }
             Problem::Version(1) => "version 1 files are from 2023; convert the model again".into(),
@@ -247,9 +247,14 @@ pub enum Problem {
 fn version(version: u32) -> String {
     match version {
         0 | 1 => format!("{version}, supported 2..=3"),
-        v if v.swap_bytes() <= 3 => format!("0x{version:08x}, supported 2..=3"),
+        v if is_swapped(v) => format!("0x{version:08x}, supported 2..=3"),
         _ => format!("{version}, newer than this program (supported 2..=3)"),
     }
+}
+
+/// Whether the version is one in the other byte order.
+fn is_swapped(version: u32) -> bool {
+    (1..=3).contains(&version.swap_bytes())
 }
 
 fn escaped_magic(magic: &[u8; 4]) -> String {
@@ -275,5 +280,18 @@ impl ValueType {
     /// How an error calls an array of this.
     pub(crate) fn array_name(self) -> String {
         format!("array<{self}>")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_swapped_version_is_called_big_endian() {
+        let hint = |version| GgufError::new("header.version", 4, Problem::Version(version)).hint();
+        assert!(hint(0x0300_0000).unwrap().contains("big-endian"));
+        assert!(hint(1).unwrap().contains("2023"));
+        assert_eq!((hint(0), hint(4)), (None, None));
     }
 }

@@ -29,27 +29,22 @@ impl Gguf {
         let header = Header::parse(&first).map_err(|e| e.of(&first_path))?;
         let count = header.metadata.find::<u64>("split.count")?.unwrap_or(1);
         if count <= 1 {
-            return Self::assemble(header, vec![first]);
+            // Where the name only looks like that of a later part, the file of this name is meant.
+            return if first_path == path { Self::assemble(header, vec![first]) } else { Self::from_bytes(map(path)?) };
         }
-        if count > limits::PARTS.max && name.as_ref().is_some_and(|n| n.count == count) {
+        let Some(name) = name.filter(|name| name.count == count) else { return Err(alone(&header.metadata, count)?) };
+        if count > limits::PARTS.max {
             let problem = Problem::Limit { got: count, max: limits::PARTS.max };
-            return Err(GgufError::new("split.count", None, problem));
+            return Err(GgufError::new("split.count", header.metadata.offset("split.count"), problem));
         }
-        let number = header.metadata.find::<u64>("split.no")?.unwrap_or(0);
-        let Some(name) = name.filter(|name| name.count == count) else {
-            let problem = if number == 0 { Problem::SplitName { count } } else { Problem::PartOfSplit };
-            let field = if number == 0 { "split.count".into() } else { format!("split.no {number}") };
-            return Err(GgufError::new(field, None, problem));
-        };
         Self::open_parts(header, first, &name)
     }
 
     /// Reads a file that is already in memory, such as one compiled into the program.
     pub fn from_bytes(bytes: Bytes) -> Result<Gguf> {
         let header = Header::parse(&bytes)?;
-        let number = header.metadata.find::<u64>("split.no")?.unwrap_or(0);
-        if header.metadata.find::<u64>("split.count")?.unwrap_or(1) > 1 {
-            return Err(GgufError::new(format!("split.no {number}"), None, Problem::PartOfSplit));
+        if let Some(count @ 2..) = header.metadata.find::<u64>("split.count")? {
+            return Err(alone(&header.metadata, count)?);
         }
         Self::assemble(header, vec![bytes])
     }
@@ -59,8 +54,8 @@ impl Gguf {
         for number in 1..=name.count {
             let path = name.part(number);
             let index = parts.len();
-            let found = if number == 1 {
-                header.metadata.find::<u64>("split.no")?.unwrap_or(0)
+            let (found, at) = if number == 1 {
+                (header.metadata.find::<u64>("split.no")?.unwrap_or(0), header.metadata.offset("split.no"))
             } else {
                 let bytes = map(&path).map_err(|e| e.of(&path))?;
                 let mut part = Header::parse(&bytes).map_err(|e| e.of(&path))?;
@@ -68,17 +63,19 @@ impl Gguf {
                 header.tensors.append(&mut part.tensors);
                 header.warnings.append(&mut part.warnings);
                 parts.push(bytes);
-                part.metadata.get::<u64>("split.no").map_err(|e| e.of(&path))?
+                let found = part.metadata.get::<u64>("split.no").map_err(|e| e.of(&path))?;
+                (found, part.metadata.offset("split.no"))
             };
             let want = number.saturating_sub(1);
             if found != want {
-                return Err(GgufError::new("split.no", None, Problem::SplitPart { got: found, want }).of(&path));
+                return Err(GgufError::new("split.no", at, Problem::SplitPart { got: found, want }).of(&path));
             }
         }
-        let want = header.metadata.find::<u64>("split.tensors.count")?;
-        let got = header.tensors.len() as u64;
-        if let Some(want) = want.filter(|&want| want != got) {
-            return Err(GgufError::new("split.tensors.count", None, Problem::SplitPart { got, want }));
+        const TENSORS: &str = "split.tensors.count";
+        let want = header.tensors.len() as u64;
+        if let Some(got) = header.metadata.find::<u64>(TENSORS)?.filter(|&got| got != want) {
+            let at = header.metadata.offset(TENSORS);
+            return Err(GgufError::new(TENSORS, at, Problem::SplitPart { got, want }));
         }
         Self::assemble(header, parts)
     }
@@ -130,12 +127,22 @@ impl Gguf {
     /// When `info` is of another file.
     pub fn tensor(&self, info: &TensorInfo) -> Tensor {
         let range = usize::try_from(info.start).ok().zip(info.start.checked_add(info.bytes));
-        let bytes = self.parts.get(info.part).zip(range).and_then(|(part, (start, end))| {
-            part.slice(start..usize::try_from(end).ok()?)
-        });
+        let bytes = self
+            .parts
+            .get(info.part)
+            .zip(range)
+            .and_then(|(part, (start, end))| part.slice(start..usize::try_from(end).ok()?));
         let bytes = bytes.expect("the header was checked against this file");
         Tensor::new(info.dtype, info.shape, bytes).expect("the size was computed from type and shape")
     }
+}
+
+/// Why one of several parts cannot be read where the others cannot be found.
+fn alone(metadata: &Metadata, count: u64) -> Result<GgufError> {
+    Ok(match metadata.find::<u64>("split.no")?.unwrap_or(0) {
+        0 => GgufError::new("split.count", metadata.offset("split.count"), Problem::SplitName { count }),
+        number => GgufError::new(format!("split.no {number}"), metadata.offset("split.no"), Problem::PartOfSplit),
+    })
 }
 
 impl GgufError {
@@ -152,6 +159,10 @@ impl GgufError {
 /// Maps a whole regular file, read-only.
 pub fn map(path: &Path) -> Result<Bytes> {
     let io = |error| GgufError::new("open", None, Problem::Io(error));
+    // Opening a pipe would wait for somebody to write into it, so this is asked by name first, then of what was opened.
+    if !std::fs::metadata(path).map_err(io)?.is_file() {
+        return Err(GgufError::new("open", None, Problem::NotRegular));
+    }
     let file = File::open(path).map_err(io)?;
     let about = file.metadata().map_err(io)?;
     if !about.is_file() {
@@ -167,4 +178,21 @@ pub fn map(path: &Path) -> Result<Bytes> {
     // users to do the same. A file that shrinks all the same ends the process by a signal, it never yields wrong data.
     let map = unsafe { memmap2::Mmap::map(&file) }.map_err(io)?;
     Ok(Bytes::new(map))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn maps_regular_files_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::write(at("empty"), "").unwrap();
+        std::fs::write(at("some"), "abc").unwrap();
+        assert_eq!(map(&at("empty")).unwrap()[..], []);
+        assert_eq!(map(&at("some")).unwrap()[..], *b"abc");
+        assert!(matches!(map(folder.path()).unwrap_err().problem, Problem::NotRegular));
+        assert!(matches!(map(&at("none")).unwrap_err().problem, Problem::Io(_)));
+    }
 }

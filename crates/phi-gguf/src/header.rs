@@ -50,6 +50,8 @@ pub struct TensorInfo {
     pub bytes: u64,
     /// Which part of a split file holds it, from 0.
     pub part: usize,
+    /// Where in its file the line of the tensor table begins that says all this.
+    pub entry_offset: u64,
 }
 
 /// Something published files do that does no harm; shown once.
@@ -68,7 +70,11 @@ impl Header {
     /// Reads and checks the header of a whole file. Pure: nothing is opened, and nothing is allocated that bytes of
     /// the file do not back.
     pub fn parse(file: &[u8]) -> Result<Header> {
-        let file_bytes = file.len() as u64;
+        Header::parse_start(file, file.len() as u64)
+    }
+
+    /// The same, from the beginning of a file of `file_bytes` bytes that holds the whole header.
+    pub(crate) fn parse_start(file: &[u8], file_bytes: u64) -> Result<Header> {
         if file.is_empty() {
             return Err(GgufError::new("header", None, Problem::TooSmall { got: 0, need: HEADER_BYTES }));
         }
@@ -82,6 +88,10 @@ impl Header {
         if !(2..=3).contains(&version) {
             return Err(GgufError::new("header.version", offset, Problem::Version(version)));
         }
+        // A file that is cut inside its counts is cut, whatever they say.
+        let mut counts = r.clone();
+        counts.u64(|| "header.tensor_count".into())?;
+        counts.u64(|| "header.kv_count".into())?;
         let n_tensors = r.count(MIN_TENSOR_BYTES, limits::COUNT, || "header.tensor_count".into())?;
         let n_entries = Metadata::parse_count(&mut r)?;
         let metadata = Metadata::parse(&mut r, n_entries)?;
@@ -103,8 +113,9 @@ impl Header {
             return Err(GgufError::new("header", None, problem));
         }
         let place = Place { alignment, data_start, file_bytes };
+        let offset_fields: Vec<u64> = tensors.iter().map(|entry| entry.at.offset).collect();
         let tensors: Vec<_> = tensors.into_iter().map(|entry| entry.locate(place)).collect::<Result<_>>()?;
-        let end = check_overlaps(&tensors)?.unwrap_or_else(|| data_start.min(file_bytes));
+        let end = check_overlaps(&tensors, &offset_fields)?.unwrap_or_else(|| data_start.min(file_bytes));
 
         let mut warnings: Vec<_> = metadata
             .entries()
@@ -241,7 +252,7 @@ impl Entry {
             let problem = Problem::DataBeyondFile { start, end, file_end: file_bytes };
             return Err(GgufError::new(self.field("offset"), self.at.offset, problem));
         }
-        Ok(TensorInfo { name: self.name, dtype, shape, start, bytes, part: 0 })
+        Ok(TensorInfo { name: self.name, dtype, shape, start, bytes, part: 0, entry_offset: self.at.name })
     }
 }
 
@@ -249,8 +260,9 @@ fn field(index: usize, name: &str, what: &str) -> String {
     format!("tensor[{index}] \"{}\".{what}", printable(name))
 }
 
-/// Refuses two tensors on the same bytes; returns the end of the last one.
-fn check_overlaps(tensors: &[TensorInfo]) -> Result<Option<u64>> {
+/// Refuses two tensors on the same bytes; returns the end of the last one. `offset_fields` says where the table gives
+/// each tensor's offset.
+fn check_overlaps(tensors: &[TensorInfo], offset_fields: &[u64]) -> Result<Option<u64>> {
     let mut order: Vec<usize> = (0..tensors.len()).collect();
     order.sort_by_key(|&i| tensors.get(i).map(|t| t.start));
     let mut last: Option<(u64, usize)> = None;
@@ -263,7 +275,8 @@ fn check_overlaps(tensors: &[TensorInfo]) -> Result<Option<u64>> {
             let (later, earlier) = (i.max(other), i.min(other));
             let name = |i: usize| tensors.get(i).map_or("", |t| t.name.as_str());
             let problem = Problem::Overlap { other: format!("tensor[{earlier}] \"{}\"", printable(name(earlier))) };
-            return Err(GgufError::new(field(later, name(later), "offset"), None, problem));
+            let at = offset_fields.get(later).copied();
+            return Err(GgufError::new(field(later, name(later), "offset"), at, problem));
         }
         last = Some((tensor.start.saturating_add(tensor.bytes), i));
     }

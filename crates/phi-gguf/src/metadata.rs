@@ -39,6 +39,11 @@ impl Metadata {
         self.index.get(key).and_then(|&i| self.entries.get(i))
     }
 
+    /// Where in the file the entry of a key begins, for messages.
+    pub fn offset(&self, key: &str) -> Option<u64> {
+        self.entry(key).map(|entry| entry.offset)
+    }
+
     /// The value of a key that must be there, of a type that must fit.
     pub fn get<'a, T: FromValue<'a>>(&'a self, key: &str) -> Result<T> {
         self.find(key)?.ok_or_else(|| GgufError::new(key, None, Problem::Missing))

@@ -6,6 +6,7 @@ use crate::limits::Limit;
 
 /// The only ways to take bytes from a file. Each knows the offset, each returns our error, and a length is compared
 /// with the bytes left before anything is allocated for it: no call site can forget.
+#[derive(Clone)]
 pub(crate) struct Reader<'a> {
     file: &'a [u8],
     at: usize,

@@ -40,7 +40,8 @@ mod tests {
         let name = SplitName::parse(Path::new("dir/phi-4-00002-of-00005.gguf")).unwrap();
         assert_eq!((name.number, name.count), (2, 5));
         assert_eq!(name.part(1), Path::new("dir/phi-4-00001-of-00005.gguf"));
-        for bad in ["phi-4.gguf", "a-00000-of-00005.gguf", "a-00006-of-00005.gguf", "a-2-of-5.gguf", "a-00001-of-00002"] {
+        for bad in ["phi-4.gguf", "a-00000-of-00005.gguf", "a-00006-of-00005.gguf", "a-2-of-5.gguf", "a-00001-of-00002"]
+        {
             assert_eq!(SplitName::parse(Path::new(bad)), None, "{bad}");
         }
     }

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use fs4::FileExt;
 
+use crate::GgufError;
 use crate::blueprint::Blueprint;
 use crate::header::{Header, MAGIC};
-use crate::GgufError;
 
 /// Room that must be left on the disk after the file is written.
 const SPARE_BYTES: u64 = 64 << 20;
@@ -96,7 +96,7 @@ pub enum WriteError {
         /// The partial file.
         path: PathBuf,
         /// How, if its header does not even parse.
-        source: Option<GgufError>,
+        source: Option<Box<GgufError>>,
     },
 }
 
@@ -124,13 +124,19 @@ impl Writer {
                 let seconds_old = modified.and_then(|t| t.elapsed().ok()).map(|d| d.as_secs());
                 return Err(WriteError::PartialExists { path: partial, seconds_old });
             }
-            Err(source) => return Err(WriteError::Io { path: partial, field: "header".into(), written: 0, need, source }),
+            Err(source) => {
+                return Err(WriteError::Io { path: partial, field: "header".into(), written: 0, need, source });
+            }
         };
         let path = path.to_path_buf();
         let mut writer = Writer { blueprint, file, partial, path, done: 0, written: 0, finished: false };
+        // Another writer may have finished since the first look. From here on the partial file keeps others out.
+        check_target(&writer.path, options)?;
         // A full disk appears now and not after 20 minutes. Not every file system can do it, and none has to.
         match FileExt::allocate(&writer.file, need) {
-            Err(source) if source.kind() == io::ErrorKind::StorageFull => return Err(writer.failed("file", 0, need, source)),
+            Err(source) if source.kind() == io::ErrorKind::StorageFull => {
+                return Err(writer.failed("file", 0, need, source));
+            }
             _ => {}
         }
         let mut header = writer.blueprint.header_bytes();
@@ -197,9 +203,10 @@ impl Writer {
         if got != want {
             return Err(differs(None));
         }
-        let map = crate::map(&self.partial).map_err(|e| differs(Some(e)))?;
-        let header = Header::parse(&map).map_err(|e| differs(Some(e)))?;
-        if header.tensors.len() != self.blueprint.tensors().len() || map.len() as u64 != bytes {
+        // Not mapped: a file may be larger than the address space of the machine that writes it.
+        let found = self.file.metadata().map_err(|e| self.failed("header", 0, bytes, e))?.len();
+        let header = Header::parse_start(&got, found).map_err(|e| differs(Some(e.into())))?;
+        if header.tensors.len() != self.blueprint.tensors().len() || found != bytes {
             return Err(differs(None));
         }
         Ok(())

@@ -104,13 +104,14 @@ impl Keys<'_> {
     }
 
     pub(crate) fn wrong(&self, name: &str, got: impl ToString, want: impl Into<String>) -> ModelError {
-        ModelError::Value { key: self.key(name), got: got.to_string(), want: want.into() }
+        let key = self.key(name);
+        ModelError::Value { offset: self.header.metadata.offset(&key), key, got: got.to_string(), want: want.into() }
     }
 
     /// A size that must be there, from 1 to the limit.
     fn size_below(&self, name: &str, limit: Limit) -> Result<usize, ModelError> {
-        let size: u64 = self.header.metadata.get(&self.key(name))?;
-        self.check(name, size, limit)
+        let size: usize = self.header.metadata.get(&self.key(name))?;
+        self.check(name, size as u64, limit)
     }
 
     fn check(&self, name: &str, size: u64, limit: Limit) -> Result<usize, ModelError> {
@@ -125,8 +126,8 @@ impl Keys<'_> {
 
     /// A size that may be absent, from 1 to the limit.
     fn find_size_below(&self, name: &str, limit: Limit) -> Result<Option<usize>, ModelError> {
-        let size = self.header.metadata.find::<u64>(&self.key(name))?;
-        size.map(|size| self.check(name, size, limit)).transpose()
+        let size = self.header.metadata.find::<usize>(&self.key(name))?;
+        size.map(|size| self.check(name, size as u64, limit)).transpose()
     }
 
     /// A count of positions that may be absent; 0 is a value of its own.
@@ -156,7 +157,11 @@ impl Keys<'_> {
         let n_head = self.size_below("attention.head_count", HEADS)?;
         let n_head_kv = self.find_size_below("attention.head_count_kv", HEADS)?.unwrap_or(n_head);
         if !n_head.is_multiple_of(n_head_kv) {
-            return Err(self.wrong("attention.head_count", n_head, format!("not a multiple of head_count_kv {n_head_kv}")));
+            return Err(self.wrong(
+                "attention.head_count",
+                n_head,
+                format!("not a multiple of head_count_kv {n_head_kv}"),
+            ));
         }
         let head_dim = match self.find_size_below("attention.key_length", HEAD_DIM)? {
             Some(head_dim) => head_dim,
@@ -168,7 +173,11 @@ impl Keys<'_> {
         if let Some(value_length) = self.find_size_below("attention.value_length", HEAD_DIM)?
             && value_length != head_dim
         {
-            return Err(self.wrong("attention.value_length", value_length, format!("must equal the key length {head_dim}")));
+            return Err(self.wrong(
+                "attention.value_length",
+                value_length,
+                format!("must equal the key length {head_dim}"),
+            ));
         }
         Ok((n_head, n_head_kv, head_dim))
     }
@@ -198,7 +207,11 @@ impl Keys<'_> {
     }
 
     /// A number that may be absent, else finite and within `range`.
-    pub(crate) fn find_number(&self, name: &str, range: std::ops::RangeInclusive<f32>) -> Result<Option<f32>, ModelError> {
+    pub(crate) fn find_number(
+        &self,
+        name: &str,
+        range: std::ops::RangeInclusive<f32>,
+    ) -> Result<Option<f32>, ModelError> {
         let x = self.header.metadata.find::<f32>(&self.key(name))?;
         x.map(|x| self.check_number(name, x, range)).transpose()
     }

@@ -3,7 +3,7 @@ use std::convert::Infallible;
 
 use phi_gguf::{Gguf, names};
 use phi_quant::codec;
-use phi_tensor::{DType, Tensor};
+use phi_tensor::{DType, Role, Tensor};
 
 use crate::{Decoder, Factors, ModelError, TensorProblem, TensorSpec, Weights, arch};
 
@@ -80,24 +80,31 @@ impl Model {
 fn check(gguf: &Gguf, decoder: &Decoder, spec: &TensorSpec, name: &str) -> Result<(), TensorProblem> {
     let name = || name.to_string();
     let info = gguf.find(&name()).ok_or(TensorProblem::Missing { name: name(), arch: decoder.arch })?;
+    let offset = info.entry_offset;
     if info.shape != spec.shape {
-        return Err(TensorProblem::Shape { name: name(), got: info.shape, want: spec.shape });
+        return Err(TensorProblem::Shape { name: name(), offset, got: info.shape, want: spec.shape });
     }
     if spec.shape.dims().len() == 1 && info.dtype != DType::F32 {
-        return Err(TensorProblem::DType { name: name(), got: info.dtype, want: "F32" });
+        return Err(TensorProblem::DType { name: name(), offset, got: info.dtype, want: "F32" });
     }
     if codec(info.dtype).is_none() {
         let want = "a type this program reads";
-        return Err(TensorProblem::DType { name: name(), got: info.dtype, want });
+        return Err(TensorProblem::DType { name: name(), offset, got: info.dtype, want });
     }
     let tensor = gguf.tensor(info);
     let matrix = tensor.matrix();
     let mut row = vec![0.0; matrix.cols()];
     for r in [0, matrix.rows() - 1] {
         decode(&tensor, r, &mut row);
-        if let Some(&value) = row.iter().find(|x| !x.is_finite()) {
-            return Err(TensorProblem::NonFinite { name: name(), row: r, value });
+        if let Some(col) = row.iter().position(|x| !x.is_finite()) {
+            let offset = info.start + (r * matrix.row_bytes()) as u64;
+            return Err(TensorProblem::NonFinite { name: name(), offset, row: r, col, value: row[col] });
         }
+    }
+    if matches!(spec.role, Role::RopeFactorsLong | Role::RopeFactorsShort)
+        && let Some(index) = row.iter().position(|&x| x <= 0.0)
+    {
+        return Err(TensorProblem::Factor { name: name(), offset: info.start, index, value: row[index] });
     }
     Ok(())
 }

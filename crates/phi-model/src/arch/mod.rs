@@ -27,7 +27,8 @@ pub fn decoder(header: &Header) -> Result<Decoder, ModelError> {
         None => {
             let got = name.chars().take(64).flat_map(char::escape_debug).collect();
             let supported = ALL.iter().flat_map(|arch| arch.names()).copied().collect();
-            Err(ModelError::UnknownArchitecture { got, supported })
+            let offset = header.metadata.offset("general.architecture");
+            Err(ModelError::UnknownArchitecture { offset, got, supported })
         }
     }
 }

@@ -1,0 +1,38 @@
+//! Matrix × vector and matrix × matrix, for each format and instruction set: bytes of weights a second.
+
+#![allow(missing_docs, reason = "the harness generates its own main")]
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use phi_kernels::{Isa, Kernels};
+use phi_quant::codec;
+use phi_tensor::{DType, Shape, Tensor};
+use phi_testkit::Rng;
+
+const ROWS: usize = 1024;
+const COLS: usize = 2048;
+
+fn matmul(c: &mut Criterion) {
+    let mut random = Rng::new(1);
+    let values = random.normals(ROWS * COLS, 1.0);
+    for isa in Isa::available() {
+        let kernels = Kernels::new(isa, 2).expect("two threads start");
+        for dtype in [DType::F32, DType::F16, DType::BF16, DType::Q8_0, DType::Q4_0] {
+            let encode = codec(dtype).and_then(|codec| codec.encode).expect("a type that can be written");
+            let mut bytes = vec![0; ROWS * COLS / dtype.block_len() * dtype.block_bytes()];
+            encode(&values, &mut bytes);
+            let n_bytes = bytes.len() as u64;
+            let w = Tensor::new(dtype, Shape::matrix(ROWS, COLS), bytes.into()).expect("the size is right");
+            for tokens in [1, 32] {
+                let (x, mut out) = (&values[..tokens * COLS], vec![0.0; tokens * ROWS]);
+                let mut group = c.benchmark_group(format!("matmul/{isa}/{tokens}"));
+                group.throughput(Throughput::Bytes(n_bytes));
+                group.bench_function(BenchmarkId::from_parameter(dtype), |b| {
+                    b.iter(|| kernels.matmul(w.matrix(), x, &mut out));
+                });
+            }
+        }
+    }
+}
+
+criterion_group!(benches, matmul);
+criterion_main!(benches);

@@ -1,0 +1,1 @@
+//! Run with `cargo bench -p phi-benches`. Times mean something only on a quiet machine, and side by side.

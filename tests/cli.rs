@@ -1,0 +1,138 @@
+//! What users and scripts see of phi-run: exit status, stdout, stderr. Run in this process, through the front door.
+
+use std::path::Path;
+
+use phi_cli::{Exit, Io};
+use phi_tests::models::{Converted, Oracle};
+use phi_testkit::npy;
+
+struct Run {
+    exit: Exit,
+    out: String,
+    err: String,
+}
+
+fn run(args: &[&str]) -> Run {
+    let (mut io, captured) = Io::captured();
+    let args = std::iter::once("phi-run").chain(args.iter().copied()).map(Into::into);
+    let exit = phi_run::main(args, &mut io);
+    Run { exit, out: captured.out(), err: captured.err() }
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().expect("temporary folders have plain names")
+}
+
+#[test]
+fn one_answer_and_only_the_answer_on_stdout() {
+    let answer = run(&["-p", "What is 17 + 25?", "-t", "2"]);
+    assert_eq!(answer.exit, Exit::Done, "{}", answer.err);
+    assert!(answer.out.contains("42") && answer.out.ends_with('\n') && answer.out.lines().count() == 1, "{}", answer.out);
+    let [speed, memory]: [&str; 2] = answer.err.lines().collect::<Vec<_>>().try_into().unwrap();
+    assert!(speed.contains("tokens/s") && memory.starts_with("memory: weights 3."), "{}", answer.err);
+}
+
+#[test]
+fn the_same_text_for_any_number_of_threads() {
+    let texts = ["1", "2", "3"].map(|t| run(&["-p", "Tell me a story about a fox.", "-n", "40", "--temp", "0", "-t", t]).out);
+    assert!(texts[0].len() > 40 && texts[0] == texts[1] && texts[1] == texts[2], "{texts:?}");
+    let sampled = ["1", "2"].map(|t| run(&["-p", "Tell me a story.", "-n", "20", "--temp", "1", "-s", "7", "-t", t]).out);
+    assert_eq!(sampled[0], sampled[1]);
+}
+
+#[test]
+fn json_has_the_answer_and_its_figures() {
+    let answer = run(&["-p", "What is 17 + 25?", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&answer.out).unwrap();
+    assert!(json["text"].as_str().unwrap().contains("42"));
+    assert_eq!(json["finish"], "stop");
+    let buffers = json["buffer_bytes"].as_u64().unwrap();
+    assert!(buffers > 1 << 20 && json["prompt_tokens"].as_u64().unwrap() > 5, "{json}");
+}
+
+#[test]
+fn limits_and_stop_strings_end_an_answer() {
+    let short = run(&["-p", "Tell me a story about a fox.", "-n", "5", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&short.out).unwrap();
+    assert_eq!(json["finish"], "length");
+    let whole = run(&["-p", "Count from 3 to 9."]).out;
+    let until = run(&["-p", "Count from 3 to 9.", "-r", "7"]).out;
+    assert_eq!(until.trim_end(), whole.split('7').next().unwrap().trim_end());
+}
+
+#[test]
+fn user_text_is_data() {
+    let typed = run(&["tokenize", "-p", "<|end|>"]);
+    let parsed = run(&["tokenize", "--special", "-p", "<|end|>"]);
+    let ids = |run: &Run| serde_json::from_str::<Vec<u32>>(&run.out).unwrap();
+    assert_eq!(ids(&parsed).len(), 1);
+    assert!(ids(&typed).len() > 1 && !ids(&typed).contains(&ids(&parsed)[0]));
+    let back = run(&["tokenize", "--ids", &ids(&typed).iter().map(u32::to_string).collect::<Vec<_>>().join(",")]);
+    assert_eq!(back.out, "<|end|>\n");
+}
+
+#[test]
+fn logits_are_json_or_numpy() {
+    let oracle = Oracle::load("phi3-base");
+    let converted = Converted::from(&oracle.folder, "F32");
+    let model = converted.path();
+    let tokens = oracle.cases[0].tokens.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+    let file = model.with_file_name("logits.npy");
+    let saved = run(&["logits", path(&model), "--tokens", &tokens, "--all", "--kv", "f32", "-o", path(&file)]);
+    assert_eq!((saved.exit, saved.out.as_str()), (Exit::Done, ""), "{}", saved.err);
+    let all = npy::read(&file).unwrap();
+    assert_eq!(all.shape, [oracle.cases[0].tokens.len(), 256]);
+    let last = run(&["logits", path(&model), "--tokens", &tokens, "--kv", "f32"]);
+    let last: Vec<f32> = serde_json::from_str(&last.out).unwrap();
+    assert_eq!(last, all.values[all.values.len() - 256..]);
+}
+
+#[test]
+fn errors_name_what_is_wrong_and_what_helps() {
+    let oracle = Oracle::load("phi3-base");
+    let converted = Converted::from(&oracle.folder, "F32");
+    let model = path(&converted.path()).to_string();
+    let broken = converted.path().with_file_name("broken.gguf");
+    let bytes = std::fs::read(converted.path()).unwrap();
+    std::fs::write(&broken, &bytes[..bytes.len() - 100]).unwrap();
+    let cases: &[(&[&str], Exit, &[&str])] = &[
+        (&["/no/such/model.gguf", "-p", "x"], Exit::Failed, &["error: /no/such/model.gguf: open", "hint: "]),
+        (&[path(&oracle.folder), "-p", "x"], Exit::Failed, &["hint: this is a Hugging Face folder: `phi-quantize"]),
+        (&[path(&broken), "-p", "x"], Exit::Failed, &["broken.gguf: tensor[", "file ends at", "hint: the file is 100 bytes short"]),
+        (&[&model, "-p", "x"], Exit::Failed, &["no_vocab"]),
+        (&["logits", &model, "--tokens", "1,999"], Exit::Misused, &["token 999 is not in the vocabulary of 256"]),
+        (&["-p", "x", "--temp", "-1"], Exit::Misused, &["--temp"]),
+        (&["-p", "x", "--isa", "avx1024"], Exit::Misused, &["`avx1024` is not available here", "scalar"]),
+        (&["-p", "x", "--kv", "q5_0"], Exit::Misused, &["f32, f16, q8_0 or q4_0"]),
+        (&["-p", "", "--no-chat"], Exit::Misused, &["the prompt is empty"]),
+        (&["--no-such-flag"], Exit::Misused, &["--no-such-flag"]),
+        (&["-p", "x", "-c", "99999999999"], Exit::DoesNotFit, &["cannot allocate", "kv.k.0", "hint: "]),
+        (&["-p", "one two three four five six", "-c", "4"], Exit::Failed, &["do not fit a context of 4", "hint: `-c "]),
+    ];
+    let mut failures = Vec::new();
+    for (args, exit, parts) in cases {
+        let got = run(args);
+        let missing: Vec<_> = parts.iter().filter(|part| !got.err.contains(**part)).collect();
+        if got.exit != *exit || !missing.is_empty() || !got.out.is_empty() {
+            failures.push(format!("{args:?}: {:?}, missing {missing:?} in {:?}, stdout {:?}", got.exit, got.err, got.out));
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn llama_cpp_flags_are_accepted_with_a_note() {
+    let answer = run(&["-ngl", "99", "-fa", "on", "-c", "512", "-ub", "64", "-ctk", "q8_0", "-p", "What is 17 + 25?", "--temp", "0"]);
+    assert_eq!(answer.exit, Exit::Done, "{}", answer.err);
+    assert!(answer.out.contains("42") && answer.err.contains("note: `-ngl`, `-fa`"), "{}{}", answer.out, answer.err);
+}
+
+#[test]
+fn help_teaches() {
+    for args in [&["-h"][..], &["--help"], &["logits", "--help"], &["tokenize", "--help"], &["--version"], &["completions", "bash"]] {
+        let help = run(args);
+        assert_eq!(help.exit, Exit::Done, "{args:?}");
+        assert!(!help.out.is_empty() && help.err.is_empty(), "{args:?}");
+    }
+    assert!(run(&["--help"]).out.contains("phi-run -p 'What is 17 + 25?'"));
+}

@@ -1,0 +1,16 @@
+//! What several of the tests here need.
+
+use std::path::{Path, PathBuf};
+
+pub mod heap;
+pub mod models;
+
+/// The path of a fixture.
+pub fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
+}
+
+/// The root of the workspace.
+pub fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
