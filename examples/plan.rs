@@ -10,7 +10,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let engine = Engine::open(Path::new(&path))?;
     for n_ctx in [2048, 4096, 8192] {
         let plan = engine.plan(&RunOptions { n_ctx: Some(n_ctx), ..RunOptions::default() })?;
-        println!("context {n_ctx}: weights {} bytes mapped, buffers {} bytes", plan.weight_bytes(), plan.buffer_bytes());
+        println!(
+            "context {n_ctx}: weights {} bytes mapped, buffers {} bytes",
+            plan.weight_bytes(),
+            plan.buffer_bytes()
+        );
     }
     Ok(())
 }

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use phi_cli::{Exit, Io};
-use phi_tests::models::{Converted, Oracle};
 use phi_testkit::npy;
+use phi_tests::models::{Converted, Oracle};
 
 struct Run {
     exit: Exit,
@@ -27,16 +27,22 @@ fn path(path: &Path) -> &str {
 fn one_answer_and_only_the_answer_on_stdout() {
     let answer = run(&["-p", "What is 17 + 25?", "-t", "2"]);
     assert_eq!(answer.exit, Exit::Done, "{}", answer.err);
-    assert!(answer.out.contains("42") && answer.out.ends_with('\n') && answer.out.lines().count() == 1, "{}", answer.out);
+    assert!(
+        answer.out.contains("42") && answer.out.ends_with('\n') && answer.out.lines().count() == 1,
+        "{}",
+        answer.out
+    );
     let [speed, memory]: [&str; 2] = answer.err.lines().collect::<Vec<_>>().try_into().unwrap();
     assert!(speed.contains("tokens/s") && memory.starts_with("memory: weights 3."), "{}", answer.err);
 }
 
 #[test]
 fn the_same_text_for_any_number_of_threads() {
-    let texts = ["1", "2", "3"].map(|t| run(&["-p", "Tell me a story about a fox.", "-n", "40", "--temp", "0", "-t", t]).out);
+    let texts =
+        ["1", "2", "3"].map(|t| run(&["-p", "Tell me a story about a fox.", "-n", "40", "--temp", "0", "-t", t]).out);
     assert!(texts[0].len() > 40 && texts[0] == texts[1] && texts[1] == texts[2], "{texts:?}");
-    let sampled = ["1", "2"].map(|t| run(&["-p", "Tell me a story.", "-n", "20", "--temp", "1", "-s", "7", "-t", t]).out);
+    let sampled =
+        ["1", "2"].map(|t| run(&["-p", "Tell me a story.", "-n", "20", "--temp", "1", "-s", "7", "-t", t]).out);
     assert_eq!(sampled[0], sampled[1]);
 }
 
@@ -98,7 +104,11 @@ fn errors_name_what_is_wrong_and_what_helps() {
     let cases: &[(&[&str], Exit, &[&str])] = &[
         (&["/no/such/model.gguf", "-p", "x"], Exit::Failed, &["error: /no/such/model.gguf: open", "hint: "]),
         (&[path(&oracle.folder), "-p", "x"], Exit::Failed, &["hint: this is a Hugging Face folder: `phi-quantize"]),
-        (&[path(&broken), "-p", "x"], Exit::Failed, &["broken.gguf: tensor[", "file ends at", "hint: the file is 100 bytes short"]),
+        (
+            &[path(&broken), "-p", "x"],
+            Exit::Failed,
+            &["broken.gguf: tensor[", "file ends at", "hint: the file is 100 bytes short"],
+        ),
         (&[&model, "-p", "x"], Exit::Failed, &["no_vocab"]),
         (&["logits", &model, "--tokens", "1,999"], Exit::Misused, &["token 999 is not in the vocabulary of 256"]),
         (&["-p", "x", "--temp", "-1"], Exit::Misused, &["--temp"]),
@@ -114,7 +124,8 @@ fn errors_name_what_is_wrong_and_what_helps() {
         let got = run(args);
         let missing: Vec<_> = parts.iter().filter(|part| !got.err.contains(**part)).collect();
         if got.exit != *exit || !missing.is_empty() || !got.out.is_empty() {
-            failures.push(format!("{args:?}: {:?}, missing {missing:?} in {:?}, stdout {:?}", got.exit, got.err, got.out));
+            failures
+                .push(format!("{args:?}: {:?}, missing {missing:?} in {:?}, stdout {:?}", got.exit, got.err, got.out));
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
@@ -122,14 +133,36 @@ fn errors_name_what_is_wrong_and_what_helps() {
 
 #[test]
 fn llama_cpp_flags_are_accepted_with_a_note() {
-    let answer = run(&["-ngl", "99", "-fa", "on", "-c", "512", "-ub", "64", "-ctk", "q8_0", "-p", "What is 17 + 25?", "--temp", "0"]);
+    let answer = run(&[
+        "-ngl",
+        "99",
+        "-fa",
+        "on",
+        "-c",
+        "512",
+        "-ub",
+        "64",
+        "-ctk",
+        "q8_0",
+        "-p",
+        "What is 17 + 25?",
+        "--temp",
+        "0",
+    ]);
     assert_eq!(answer.exit, Exit::Done, "{}", answer.err);
     assert!(answer.out.contains("42") && answer.err.contains("note: `-ngl`, `-fa`"), "{}{}", answer.out, answer.err);
 }
 
 #[test]
 fn help_teaches() {
-    for args in [&["-h"][..], &["--help"], &["logits", "--help"], &["tokenize", "--help"], &["--version"], &["completions", "bash"]] {
+    for args in [
+        &["-h"][..],
+        &["--help"],
+        &["logits", "--help"],
+        &["tokenize", "--help"],
+        &["--version"],
+        &["completions", "bash"],
+    ] {
         let help = run(args);
         assert_eq!(help.exit, Exit::Done, "{args:?}");
         assert!(!help.out.is_empty() && help.err.is_empty(), "{args:?}");

@@ -1,4 +1,4 @@
-//! What we write we read, and what is under a file's final name at any time. Another reader of the same files: `readers/`.
+//! What we write we read, and what is under a file's final name at any time. Another reader of the same files: `readers.rs`.
 
 use std::fs;
 use std::path::{Path, PathBuf};

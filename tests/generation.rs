@@ -140,7 +140,9 @@ fn non_finite_logits_stop() {
     let converted = Converted::from(&oracle.folder, "F32");
     let gguf = Gguf::open(&converted.path()).unwrap();
     let file = std::fs::read(converted.path()).unwrap();
-    for (name, value) in [("token_embd.weight", f32::NAN), ("blk.0.ffn_up.weight", f32::INFINITY), ("blk.0.ffn_up.weight", 3.4e38)] {
+    for (name, value) in
+        [("token_embd.weight", f32::NAN), ("blk.0.ffn_up.weight", f32::INFINITY), ("blk.0.ffn_up.weight", 3.4e38)]
+    {
         let info = gguf.find(name).unwrap();
         let mut bytes = file.clone();
         // Row 5, which no check at load looks at.

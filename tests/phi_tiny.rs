@@ -41,7 +41,8 @@ fn greedy_text_equals_transformers() {
     assert_eq!(engine.sampling().unwrap().temp, 0.0, "its greedy sampling is in its metadata");
     let mut failures = Vec::new();
     for (i, conversation) in conversations.iter().enumerate() {
-        let messages: Vec<_> = conversation.messages.iter().map(|turn| Message::new(&turn.role, &turn.content)).collect();
+        let messages: Vec<_> =
+            conversation.messages.iter().map(|turn| Message::new(&turn.role, &turn.content)).collect();
         let prompt = words.chat(&messages).unwrap().tokens;
         let prompt_ids: Vec<u32> = prompt.iter().map(|id| id.0).collect();
         if prompt_ids != conversation.prompt_ids {
@@ -54,7 +55,8 @@ fn greedy_text_equals_transformers() {
         let output: Vec<_> = session.generate(sampler, 160).map(Result::unwrap).collect();
         // Theirs includes the token that ended the answer.
         let stops = words.tokenizer().stops();
-        let expected: Vec<u32> = conversation.output_ids.iter().copied().take_while(|id| !stops.iter().any(|stop| stop.0 == *id)).collect();
+        let expected: Vec<u32> =
+            conversation.output_ids.iter().copied().take_while(|id| !stops.iter().any(|stop| stop.0 == *id)).collect();
         let output_ids: Vec<u32> = output.iter().map(|id| id.0).collect();
         if output_ids != expected {
             failures.push(format!("{i}: output {output_ids:?}, expected {expected:?}"));

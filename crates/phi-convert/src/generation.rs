@@ -22,19 +22,25 @@ pub(crate) struct Generation {
 }
 
 /// One id or several: the field has both forms.
+///
+/// Read through a JSON value: an untagged enum of numbers depends on how serde_json keeps them, which any crate of the
+/// program may change (`arbitrary_precision`).
 #[derive(Clone, Debug, Deserialize)]
-#[serde(untagged)]
-pub(crate) enum Ids {
-    One(u32),
-    Many(Vec<u32>),
+#[serde(try_from = "serde_json::Value")]
+pub(crate) struct Ids(Vec<u32>);
+
+impl TryFrom<serde_json::Value> for Ids {
+    type Error = serde_json::Error;
+
+    fn try_from(value: serde_json::Value) -> std::result::Result<Ids, serde_json::Error> {
+        let several = if value.is_array() { value } else { vec![value].into() };
+        serde_json::from_value(several).map(Ids)
+    }
 }
 
 impl Ids {
     pub(crate) fn to_vec(&self) -> Vec<u32> {
-        match self {
-            Ids::One(id) => vec![*id],
-            Ids::Many(ids) => ids.clone(),
-        }
+        self.0.clone()
     }
 }
 

@@ -38,7 +38,8 @@ impl Kernels {
     /// # Panics
     /// When the cache has no such rows, or the type cannot be written.
     pub fn append(&self, dtype: DType, first: usize, width: usize, rows: &[f32], cache: &mut [u8]) {
-        let encode = codec(dtype).and_then(|codec| codec.encode).expect("a cache is only planned in types that can be written");
+        let encode =
+            codec(dtype).and_then(|codec| codec.encode).expect("a cache is only planned in types that can be written");
         let row_bytes = width / dtype.block_len() * dtype.block_bytes();
         let tokens = rows.len() / width;
         encode(rows, &mut cache[first * row_bytes..][..tokens * row_bytes]);

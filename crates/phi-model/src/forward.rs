@@ -126,7 +126,8 @@ impl GateUpWeights<Tensor> {
 impl KvLayer<Live> {
     /// The caches as matrices, `[n_ctx, n_head_kv · head_dim]`.
     fn matrices(&self, n_ctx: usize, width: usize, sizes: crate::Sizes) -> (Matrix<'_>, Matrix<'_>) {
-        let matrix = |dtype, bytes| Matrix::new(dtype, n_ctx, width, bytes).expect("the cache was planned in these sizes");
+        let matrix =
+            |dtype, bytes| Matrix::new(dtype, n_ctx, width, bytes).expect("the cache was planned in these sizes");
         (matrix(sizes.k_type, &self.k), matrix(sizes.v_type, &self.v))
     }
 }

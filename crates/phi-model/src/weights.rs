@@ -82,10 +82,11 @@ impl Weights<TensorSpec> {
         let factors = |role| global(role, Shape::vector(d.rope.n_rot / 2));
         Weights {
             token_embd: global(Role::TokenEmbd, Shape::matrix(d.n_vocab, d.n_embd)),
-            rope_factors: d.rope.long.as_ref().map(|_| RopeFactors {
-                short: factors(Role::RopeFactorsShort),
-                long: factors(Role::RopeFactorsLong),
-            }),
+            rope_factors: d
+                .rope
+                .long
+                .as_ref()
+                .map(|_| RopeFactors { short: factors(Role::RopeFactorsShort), long: factors(Role::RopeFactorsLong) }),
             layers: (0..d.n_layer).map(|layer| Layer::of(d, layer)).collect(),
             output_norm: global(Role::OutputNorm, Shape::vector(d.n_embd)),
             output: match d.head {

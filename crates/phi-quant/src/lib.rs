@@ -76,7 +76,12 @@ fn blocks_of<'a, B: bytemuck::AnyBitPattern, const N: usize>(
 ) -> impl Iterator<Item = (&'a B, &'a mut [f32; N])> {
     let blocks: &[B] = bytemuck::cast_slice(bytes);
     let (values, rest) = x.as_chunks_mut::<N>();
-    assert!(rest.is_empty() && values.len() == blocks.len(), "{} blocks stand for {} values", blocks.len(), x_len(values, rest));
+    assert!(
+        rest.is_empty() && values.len() == blocks.len(),
+        "{} blocks stand for {} values",
+        blocks.len(),
+        x_len(values, rest)
+    );
     blocks.iter().zip(values)
 }
 
@@ -90,7 +95,12 @@ fn blocks_for<'a, B: bytemuck::Pod, const N: usize>(
 ) -> impl Iterator<Item = (&'a [f32; N], &'a mut B)> {
     let blocks: &mut [B] = bytemuck::cast_slice_mut(bytes);
     let (values, rest) = x.as_chunks::<N>();
-    assert!(rest.is_empty() && values.len() == blocks.len(), "{} blocks for {} values", blocks.len(), x_len(values, rest));
+    assert!(
+        rest.is_empty() && values.len() == blocks.len(),
+        "{} blocks for {} values",
+        blocks.len(),
+        x_len(values, rest)
+    );
     values.iter().zip(blocks)
 }
 

@@ -67,7 +67,11 @@ impl Engine {
         let unused = self.model.unused_tensors();
         let of_model = (!unused.is_empty()).then(|| {
             let more = if unused.len() > 1 { format!(" and {} more", unused.len() - 1) } else { String::new() };
-            format!("tensor `{}`{more} is not part of {} and is ignored", unused[0].escape_debug(), self.model.decoder.arch)
+            format!(
+                "tensor `{}`{more} is not part of {} and is ignored",
+                unused[0].escape_debug(),
+                self.model.decoder.arch
+            )
         });
         of_file.chain(of_text).chain(of_model).collect()
     }

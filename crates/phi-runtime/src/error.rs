@@ -33,7 +33,9 @@ pub enum Error {
     #[error(transparent)]
     Threads(#[from] NoThreads),
     /// A type that a cache cannot have.
-    #[error("KV cache type {dtype} is not supported (supported: F32, F16, Q8_0, Q4_0 where 32 divides a head of {head_dim})")]
+    #[error(
+        "KV cache type {dtype} is not supported (supported: F32, F16, Q8_0, Q4_0 where 32 divides a head of {head_dim})"
+    )]
     KvType {
         /// The type asked for.
         dtype: DType,

@@ -56,7 +56,18 @@ impl<'e> Session<'e> {
     pub(crate) fn new(engine: &'e Engine, kernels: Kernels, state: State<Live>, choice: FactorChoice) -> Self {
         let tokens = Vec::with_capacity(state.sizes.n_ctx);
         let (prompt, generated) = (Tally::default(), Tally::default());
-        Session { engine, kernels, state, choice, tokens, cached: 0, factors: Factors::Short, computed: 0, prompt, generated }
+        Session {
+            engine,
+            kernels,
+            state,
+            choice,
+            tokens,
+            cached: 0,
+            factors: Factors::Short,
+            computed: 0,
+            prompt,
+            generated,
+        }
     }
 
     /// The engine it runs on.
@@ -112,11 +123,7 @@ impl<'e> Session<'e> {
 
     /// Makes `tokens` the sequence: keeps what it has in common with the present one, computes the rest. The last token
     /// is always computed, for its logits.
-    pub fn sync(
-        &mut self,
-        tokens: &[TokenId],
-        watch: impl FnMut(Progress) -> ControlFlow<()>,
-    ) -> Result<(), Error> {
+    pub fn sync(&mut self, tokens: &[TokenId], watch: impl FnMut(Progress) -> ControlFlow<()>) -> Result<(), Error> {
         let common = self.tokens.iter().zip(tokens).take_while(|(a, b)| a == b).count();
         let keep = common.min(tokens.len().saturating_sub(1)).min(self.cached);
         self.rewind(keep);

@@ -26,7 +26,7 @@ impl Text {
     pub fn from_metadata(metadata: &Metadata, embedding_rows: Option<usize>) -> Result<Option<Text>, Error> {
         let tokenizer = match Tokenizer::from_metadata(metadata, embedding_rows) {
             Ok(tokenizer) => tokenizer,
-            Err(TextError::NoVocabulary { .. }) => return Ok(None),
+            Err(TextError::NoVocabulary) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
         Ok(Some(Text { tokenizer, template: ChatTemplate::from_metadata(metadata).map_err(Arc::new) }))

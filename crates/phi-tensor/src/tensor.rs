@@ -60,9 +60,14 @@ impl<'a> Matrix<'a> {
     /// Checks that `bytes` is exactly `rows` rows of `cols` values.
     pub fn new(dtype: DType, rows: usize, cols: usize, bytes: &'a [u8]) -> Result<Matrix<'a>, WrongLength> {
         let got = bytes.len();
-        let shape = Shape::new(&[rows as u64, cols as u64]).map_err(|_| WrongLength { dtype, shape: Shape::vector(1), got })?;
+        let shape =
+            Shape::new(&[rows as u64, cols as u64]).map_err(|_| WrongLength { dtype, shape: Shape::vector(1), got })?;
         let want = dtype.row_bytes(cols as u64).and_then(|row| row.checked_mul(rows as u64));
-        if want == Some(got as u64) { Ok(Matrix { dtype, rows, cols, bytes }) } else { Err(WrongLength { dtype, shape, got }) }
+        if want == Some(got as u64) {
+            Ok(Matrix { dtype, rows, cols, bytes })
+        } else {
+            Err(WrongLength { dtype, shape, got })
+        }
     }
 
     /// How the numbers are packed.

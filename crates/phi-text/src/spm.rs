@@ -1,92 +1,62 @@
-//! SentencePiece byte pair encoding: pieces with scores instead of merges, characters instead of bytes.
+//! SentencePiece byte pair encoding, as the `tokenizers` crate does it: a space in front, `▁` for spaces, and merges told
+//! from the scores.
 //!
 //! The scores of such a vocabulary are ranks, so that its merges can be told from it: a piece is made by joining any two
 //! pieces that spell it, and of two joins that of the piece with the higher score comes first.
 
 use std::collections::HashMap;
 
-use phi_tensor::TokenId;
-
-use crate::bpe::{Merges, Word};
-
-/// From characters to the pieces a word begins with.
-#[derive(Debug)]
-pub(crate) struct Pieces {
-    merges: Merges,
-    chars: HashMap<char, u32>,
-    bytes: Box<[Option<u32>; 256]>,
-    unknown: Option<u32>,
-}
+use tokenizers::Tokenizer;
+use tokenizers::models::bpe::{BPE, Vocab as Ids};
+use tokenizers::normalizers::{Prepend, Replace, Sequence};
 
 /// What SentencePiece writes for a space.
 pub(crate) const SPACE: char = '▁';
 
-impl Pieces {
-    /// * `normal`: ids and texts of the ordinary pieces, each text once
-    /// * `scores`: by id
-    /// * `bytes`: the ids of the byte pieces
-    /// * `unknown`: what stands for a character that has neither
-    pub(crate) fn new(
-        n_vocab: usize,
-        normal: &HashMap<&str, u32>,
-        scores: &[f32],
-        bytes: Box<[Option<u32>; 256]>,
-        unknown: Option<u32>,
-    ) -> Self {
-        let mut joins = Vec::new();
-        for (text, &joined) in normal {
-            for (at, _) in text.char_indices().skip(1) {
-                let (left, right) = text.split_at(at);
-                if let (Some(&left), Some(&right)) = (normal.get(left), normal.get(right)) {
-                    joins.push((left, right, joined));
-                }
+/// The pipeline for ordinary text. Added tokens are found before it, by `special`, so that each stretch between two of
+/// them gets its own space in front.
+///
+/// * `normal`: ids and texts of the ordinary pieces, each text once
+/// * `scores`: by id
+/// * `bytes`: the ids of the byte pieces
+/// * `unknown`: what stands for a character that has neither
+pub(crate) fn pipeline(
+    normal: &HashMap<&str, u32>,
+    scores: &[f32],
+    bytes: &[Option<u32>; 256],
+    unknown: Option<u32>,
+) -> Tokenizer {
+    let mut joins = Vec::new();
+    for (text, &joined) in normal {
+        for (at, _) in text.char_indices().skip(1) {
+            let (left, right) = text.split_at(at);
+            if let (Some(&left_id), Some(&right_id)) = (normal.get(left), normal.get(right)) {
+                joins.push(((joined, left_id, right_id), (left, right)));
             }
         }
-        // By score, highest first; the joins of one piece by left, then right.
-        joins.sort_unstable_by(|a, b| {
-            scores[b.2 as usize].total_cmp(&scores[a.2 as usize]).then((a.2, a.0, a.1).cmp(&(b.2, b.0, b.1)))
-        });
-        let chars = normal.iter().filter_map(|(text, &id)| {
-            let mut chars = text.chars();
-            chars.next().filter(|_| chars.next().is_none()).map(|c| (c, id))
-        });
-        Pieces { merges: Merges::new(n_vocab, joins.into_iter()), chars: chars.collect(), bytes, unknown }
     }
+    // By score, highest first; the joins of one piece by left, then right.
+    let score = |join: &((u32, u32, u32), _)| scores[join.0.0 as usize];
+    joins.sort_unstable_by(|a, b| score(b).total_cmp(&score(a)).then(a.0.cmp(&b.0)));
+    let merges = joins.into_iter().map(|(_, (left, right))| (left.to_string(), right.to_string()));
 
-    /// Tokens of text between two special tokens: it gets a space in front, and is one word.
-    pub(crate) fn encode(&self, text: &str, word: &mut Word, out: &mut Vec<TokenId>) {
-        if text.is_empty() {
-            return;
-        }
-        let mut was_unknown = false;
-        for c in std::iter::once(SPACE).chain(text.chars().map(|c| if c == ' ' { SPACE } else { c })) {
-            let known = self.push(c, word);
-            // A run of unknown characters is one unknown token.
-            if !known
-                && !was_unknown
-                && let Some(unknown) = self.unknown
-            {
-                word.push(unknown);
-            }
-            was_unknown = !known;
-        }
-        word.merge(&self.merges, out);
+    let of_bytes = (0..=u8::MAX).zip(bytes).filter_map(|(byte, id)| Some((byte_name(byte), (*id)?)));
+    let of_normal = normal.iter().map(|(text, &id)| (text.to_string(), id));
+    // A name longer than any piece that takes part, so that no merge can end in it.
+    let unknown_name = "<unknown>".repeat(32);
+    let of_unknown = unknown.map(|id| (unknown_name.clone(), id));
+    let ids: Ids = of_normal.chain(of_bytes).chain(of_unknown).collect();
+    // Bytes where there are pieces for them; a run of characters without is one unknown token.
+    let mut model = BPE::builder().byte_fallback(true).fuse_unk(true);
+    if unknown.is_some() {
+        model = model.unk_token(unknown_name);
     }
-
-    fn push(&self, c: char, word: &mut Word) -> bool {
-        if let Some(&id) = self.chars.get(&c) {
-            word.push(id);
-            return true;
-        }
-        let mut buffer = [0; 4];
-        let bytes = c.encode_utf8(&mut buffer).as_bytes();
-        let ids = || bytes.iter().map(|&byte| self.bytes[usize::from(byte)]);
-        if !ids().all(|id| id.is_some()) {
-            return false;
-        }
-        ids().flatten().for_each(|id| word.push(id));
-        true
-    }
+    let model = model.vocab_and_merges(ids, merges.collect()).build();
+    let space = Replace::new(" ", SPACE).expect("a space is a pattern");
+    let mut tokenizer = Tokenizer::new(model.expect("both halves of every merge are pieces"));
+    let normalizer = Sequence::new(vec![Prepend::new(SPACE.into()).into(), space.into()]);
+    tokenizer.with_normalizer(Some(normalizer)).expect("a vocabulary without added tokens needs no second look");
+    tokenizer
 }
 
 /// The byte that a piece such as `<0x0A>` names.
@@ -96,4 +66,8 @@ pub(crate) fn byte_named(text: &[u8]) -> Option<u8> {
         return None;
     }
     u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok()
+}
+
+fn byte_name(byte: u8) -> String {
+    format!("<0x{byte:02X}>")
 }

@@ -4,13 +4,10 @@ use std::collections::HashMap;
 use phi_gguf::{Metadata, Strings};
 use phi_tensor::TokenId;
 
-use crate::alphabet;
-use crate::bpe::{Merges, Word};
 use crate::error::{TextError, TextWarning, printable};
-use crate::pre::{self, Pre};
 use crate::special::{self, Added, AddedTokens, Cut};
-use crate::spm::{self, Pieces};
 use crate::vocab::{self, Ends, Kind, Vocab};
+use crate::{alphabet, bpe, pre, spm};
 
 /// Text to tokens and back, as the model was trained.
 ///
@@ -28,10 +25,11 @@ pub struct Tokenizer {
     warnings: Vec<TextWarning>,
 }
 
+/// How ordinary text becomes tokens.
 #[derive(Debug)]
 enum Model {
-    Bytes { pre: &'static Pre, merges: Merges, bytes: Box<[Option<u32>; 256]> },
-    Pieces(Pieces),
+    Bytes(tokenizers::Tokenizer),
+    Pieces(tokenizers::Tokenizer),
 }
 
 /// Whether the texts of special tokens stand for these tokens.
@@ -79,7 +77,8 @@ impl Tokenizer {
             Some(Added { text: text.into(), id, special, rstrip: flags.rstrip(text) })
         });
         let added = AddedTokens::new(added.collect());
-        let mut stops: Vec<TokenId> = vocab.ends.eos.into_iter().chain(vocab.ends.eot).collect();
+        let mut stops: Vec<TokenId> =
+            vocab.ends.eos.into_iter().chain(vocab.ends.eot).chain(vocab.ends.stops.clone()).collect();
         let texts = STOPS.iter().chain(phi3.then_some(&"<|assistant|>"));
         stops.extend(texts.filter_map(|text| vocab.id_of(text)).map(TokenId));
         stops.sort_unstable();
@@ -108,10 +107,9 @@ impl Tokenizer {
             parsed.get(i).filter(|&&(start, _)| start <= at).map_or(at, |&(_, end)| end)
         };
         let mut out = Vec::new();
-        let mut word = Word::default();
         self.added.cut(&text, parse_until, |cut| match cut {
             Cut::Token(id) => out.push(TokenId(id)),
-            Cut::Text(text) => self.model.encode(text, self.ends.unknown, &mut word, &mut out),
+            Cut::Text(text) => self.model.encode(text, &mut out),
         });
         out
     }
@@ -182,7 +180,7 @@ impl Tokenizer {
     /// The token that the vocabulary spells so, such as `<|end|>` or `Ġthe`. Looks at every token.
     pub fn id_of(&self, text: &str) -> Option<TokenId> {
         let (normal, byte) = match &self.model {
-            Model::Bytes { .. } => (alphabet::bytes_of(text), alphabet::bytes_of(text)),
+            Model::Bytes(_) => (alphabet::bytes_of(text), alphabet::bytes_of(text)),
             Model::Pieces(_) => {
                 let bytes = text.replace(spm::SPACE, " ").into_bytes();
                 ((!text.contains(' ')).then_some(bytes), spm::byte_named(text.as_bytes()).map(|byte| vec![byte]))
@@ -204,18 +202,10 @@ impl Tokenizer {
 
 impl Model {
     /// Tokens of text that holds no added token.
-    fn encode(&self, text: &str, unknown: Option<TokenId>, word: &mut Word, out: &mut Vec<TokenId>) {
-        match self {
-            Model::Pieces(pieces) => pieces.encode(text, word, out),
-            Model::Bytes { pre, merges, bytes } => pre.words(text, |text| {
-                for &byte in text.as_bytes() {
-                    if let Some(id) = bytes[usize::from(byte)].or(unknown.map(|id| id.0)) {
-                        word.push(id);
-                    }
-                }
-                word.merge(merges, out);
-            }),
-        }
+    fn encode(&self, text: &str, out: &mut Vec<TokenId>) {
+        let (Model::Bytes(pipeline) | Model::Pieces(pipeline)) = self;
+        let encoding = pipeline.encode_fast(text, false).expect("no step of the pipeline can fail on text");
+        out.extend(encoding.get_ids().iter().map(|&id| TokenId(id)));
     }
 }
 
@@ -246,13 +236,13 @@ fn byte_model(vocab: &mut Vocab<'_>, meta: &Metadata) -> Result<(Model, Flags), 
             pre::named("default").expect("the table has a default")
         }
     };
-    let merges = Merges::new(vocab.texts.len(), vocab.merges(meta)?.into_iter());
+    let pipeline = bpe::pipeline(vocab, meta, pre)?;
     let id = |byte: u8| vocab.id_of(alphabet::char_of(byte).encode_utf8(&mut [0; 4]));
     let bytes: Box<[_; 256]> = Box::new(std::array::from_fn(|byte| id(byte as u8)));
     warn_missing(&bytes, &mut vocab.warnings);
     let phi4_mini = pre.name() == "gpt-4o" && special::PHI4_MINI.iter().all(|text| vocab.id_of(text).is_some());
     let flags = if phi4_mini { Flags::Phi4Mini } else { Flags::None };
-    Ok((Model::Bytes { pre, merges, bytes }, flags))
+    Ok((Model::Bytes(pipeline), flags))
 }
 
 fn piece_model(vocab: &mut Vocab<'_>, meta: &Metadata) -> Result<(Model, Flags), TextError> {
@@ -286,7 +276,7 @@ fn piece_model(vocab: &mut Vocab<'_>, meta: &Metadata) -> Result<(Model, Flags),
     }
     let phi3 = special::PHI3.iter().all(|&(id, text)| vocab.texts.get(id as usize) == Some(text.as_bytes()));
     let flags = if phi3 { Flags::Phi3 } else { Flags::None };
-    Ok((Model::Pieces(Pieces::new(vocab.texts.len(), &normal, scores, bytes, unknown)), flags))
+    Ok((Model::Pieces(spm::pipeline(&normal, scores, &bytes, unknown)), flags))
 }
 
 fn warn_missing(bytes: &[Option<u32>; 256], warnings: &mut Vec<TextWarning>) {

@@ -61,6 +61,8 @@ pub(crate) struct Ends {
     pub(crate) eot: Option<TokenId>,
     pub(crate) unknown: Option<TokenId>,
     pub(crate) add_bos: bool,
+    /// Further tokens that end an answer, where the converter found more than there are keys for.
+    pub(crate) stops: Vec<TokenId>,
 }
 
 impl<'m> Vocab<'m> {
@@ -164,7 +166,12 @@ impl Ends {
         }
         // What other runtimes do with a file that does not say.
         let add_bos = add_bos.unwrap_or(model == Model::Pieces && bos.is_some());
-        Ok(Ends { bos, eos: id("eos")?, eot: id("eot")?, unknown: id("unknown")?, add_bos })
+        let stops = meta.find::<&[u32]>(STOPS)?.unwrap_or_default();
+        if let Some((i, &got)) = stops.iter().enumerate().find(|&(_, &id)| id as usize >= n_vocab) {
+            return Err(TextError::IdRange { place: entry(meta, STOPS, i), got: got.into(), n_vocab });
+        }
+        let stops = stops.iter().copied().map(TokenId).collect();
+        Ok(Ends { bos, eos: id("eos")?, eot: id("eot")?, unknown: id("unknown")?, add_bos, stops })
     }
 }
 
@@ -259,6 +266,7 @@ const MODEL: &str = "tokenizer.ggml.model";
 const TYPES: &str = "tokenizer.ggml.token_type";
 const SCORES: &str = "tokenizer.ggml.scores";
 const MERGES: &str = "tokenizer.ggml.merges";
+const STOPS: &str = "phi.stop_token_ids";
 const ADD_BOS: &str = "tokenizer.ggml.add_bos_token";
 
 /// The most tokens of a vocabulary: five times the largest known of any Phi.

@@ -108,7 +108,11 @@ pub(crate) fn prefill(session: &mut Session<'_>, prompt: &Prompt, io: &mut Io) -
     let mut shown = 0;
     session.sync(&prompt.tokens, |progress| {
         let bar = bar.get_or_insert_with(|| Progress::tokens(io, progress.total as u64));
-        bar.name(if progress.recomputing { "the text outgrew the original context: computing it again" } else { "prompt" });
+        bar.name(if progress.recomputing {
+            "the text outgrew the original context: computing it again"
+        } else {
+            "prompt"
+        });
         bar.add((progress.done.saturating_sub(shown)) as u64);
         shown = progress.done;
         if interrupt.is_set() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -140,6 +144,10 @@ pub(crate) fn generate(
 
 /// A model's text, without what could act on a terminal.
 pub(crate) fn show(io: &mut Io, piece: &str) -> Result<(), Report> {
-    if io.out_is_terminal() { io.stream(printable(piece))? } else { io.stream(piece)? }
+    if io.out_is_terminal() {
+        io.stream(printable(piece))?
+    } else {
+        io.stream(piece)?
+    }
     Ok(())
 }

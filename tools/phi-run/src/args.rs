@@ -104,7 +104,13 @@ pub(crate) struct GenerateArgs {
     pub(crate) seed: i64,
 
     /// Temperature; 0 always takes the most likely token [default: the file's, else 0.8]
-    #[arg(long, visible_alias = "temperature", value_name = "T", help_heading = "Sampling")]
+    #[arg(
+        long,
+        visible_alias = "temperature",
+        value_name = "T",
+        help_heading = "Sampling",
+        allow_negative_numbers = true
+    )]
     pub(crate) temp: Option<f32>,
 
     /// Sample from the K most likely tokens; 0 for all [default: the file's, else 40]
@@ -112,15 +118,15 @@ pub(crate) struct GenerateArgs {
     pub(crate) top_k: Option<usize>,
 
     /// Sample from the fewest tokens whose probabilities sum to P [default: the file's, else 0.95]
-    #[arg(long, value_name = "P", help_heading = "Sampling")]
+    #[arg(long, value_name = "P", help_heading = "Sampling", allow_negative_numbers = true)]
     pub(crate) top_p: Option<f32>,
 
     /// Leave out tokens less than P times as likely as the most likely [default: the file's, else 0.05]
-    #[arg(long, value_name = "P", help_heading = "Sampling")]
+    #[arg(long, value_name = "P", help_heading = "Sampling", allow_negative_numbers = true)]
     pub(crate) min_p: Option<f32>,
 
     /// Make recent tokens less likely by this factor; 1 for no change
-    #[arg(long, value_name = "X", help_heading = "Sampling")]
+    #[arg(long, value_name = "X", help_heading = "Sampling", allow_negative_numbers = true)]
     pub(crate) repeat_penalty: Option<f32>,
 
     /// How many recent tokens the penalties look at
@@ -128,11 +134,11 @@ pub(crate) struct GenerateArgs {
     pub(crate) repeat_last_n: Option<usize>,
 
     /// Subtract this from the logit of every recent token
-    #[arg(long, value_name = "X", help_heading = "Sampling")]
+    #[arg(long, value_name = "X", help_heading = "Sampling", allow_negative_numbers = true)]
     pub(crate) presence_penalty: Option<f32>,
 
     /// Subtract this from the logit of a recent token for each time it occurred
-    #[arg(long, value_name = "X", help_heading = "Sampling")]
+    #[arg(long, value_name = "X", help_heading = "Sampling", allow_negative_numbers = true)]
     pub(crate) frequency_penalty: Option<f32>,
 
     /// Print one JSON object with the answer and its figures

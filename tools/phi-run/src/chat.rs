@@ -82,7 +82,13 @@ fn system(messages: &[Message]) -> Option<String> {
 }
 
 /// A question and its answer. What goes wrong with one turn is shown, and the conversation goes on without it.
-fn turn(job: &Generate, session: &mut Session<'_>, talk: &mut Talk, question: String, io: &mut Io) -> Result<(), Report> {
+fn turn(
+    job: &Generate,
+    session: &mut Session<'_>,
+    talk: &mut Talk,
+    question: String,
+    io: &mut Io,
+) -> Result<(), Report> {
     talk.messages.push(Message::new("user", question));
     session.reset_tallies();
     let mut said = String::new();
@@ -92,7 +98,10 @@ fn turn(job: &Generate, session: &mut Session<'_>, talk: &mut Talk, question: St
             match end {
                 End::Interrupted => io.note("\n(stopped)"),
                 End::By(Finish::ContextFull) => {
-                    io.warn(format_args!("the context of {} tokens is full; /clear starts again, `-c` makes it longer", session.n_ctx()));
+                    io.warn(format_args!(
+                        "the context of {} tokens is full; /clear starts again, `-c` makes it longer",
+                        session.n_ctx()
+                    ));
                 }
                 _ => {}
             }
@@ -111,7 +120,13 @@ fn turn(job: &Generate, session: &mut Session<'_>, talk: &mut Talk, question: St
     Ok(())
 }
 
-fn answer(job: &Generate, session: &mut Session<'_>, talk: &mut Talk, said: &mut String, io: &mut Io) -> Result<End, Report> {
+fn answer(
+    job: &Generate,
+    session: &mut Session<'_>,
+    talk: &mut Talk,
+    said: &mut String,
+    io: &mut Io,
+) -> Result<End, Report> {
     let prompt = chat_prompt(job, &talk.messages, io)?;
     prefill(session, &prompt, io).map_err(|e| report::of(&e).file(&job.name))?;
     talk.seed = talk.seed.wrapping_add(1);

@@ -36,7 +36,8 @@ impl Generate {
             set_template(&mut engine, template)?;
         }
         let sampling = sampling(&engine, &typed).map_err(|e| e.file(&name))?;
-        let no_template = engine.text().is_ok_and(|text| matches!(text.template(), Err(phi_runtime::Error::NoTemplate)));
+        let no_template =
+            engine.text().is_ok_and(|text| matches!(text.template(), Err(phi_runtime::Error::NoTemplate)));
         if no_template && !typed.no_chat {
             io.note("note: this file has no chat template, so the prompt is continued as it is");
         }
@@ -58,7 +59,11 @@ impl Generate {
 
     /// A terminal and nothing to answer: a conversation.
     pub(crate) fn is_chat(&self, io: &Io) -> bool {
-        self.prompt.is_none() && self.chat_template && io.out_is_terminal() && std::io::stdin().is_terminal() && !self.json
+        self.prompt.is_none()
+            && self.chat_template
+            && io.out_is_terminal()
+            && std::io::stdin().is_terminal()
+            && !self.json
     }
 
     /// The plan for a prompt of so many tokens. A context that was not asked for grows with the prompt.
@@ -171,7 +176,11 @@ fn sampling(engine: &Engine, typed: &GenerateArgs) -> Result<Sampling, Report> {
     ];
     for (flag, value, range) in ranges {
         if !range.contains(&value) {
-            return Err(Report::misuse(format_args!("{flag}: {value} is not from {} to {}", range.start(), range.end())));
+            return Err(Report::misuse(format_args!(
+                "{flag}: {value} is not from {} to {}",
+                range.start(),
+                range.end()
+            )));
         }
     }
     Ok(sampling)

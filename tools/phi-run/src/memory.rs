@@ -5,7 +5,8 @@ use phi_runtime::{Plan, Session};
 
 /// One line: what was planned, and the peak that the system counted.
 pub(crate) fn line(plan: &Plan) -> String {
-    let planned = format!("weights {} mapped, buffers {} planned", Size(plan.weight_bytes()), Size(plan.buffer_bytes()));
+    let planned =
+        format!("weights {} mapped, buffers {} planned", Size(plan.weight_bytes()), Size(plan.buffer_bytes()));
     match peak_bytes() {
         Some(peak) => format!("memory: {planned}, peak of the process {}", Size(peak)),
         None => format!("memory: {planned}"),

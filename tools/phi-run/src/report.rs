@@ -26,9 +26,10 @@ pub(crate) fn of(error: &Error) -> Report {
 pub(crate) fn opening(error: &Error, path: &Path) -> Report {
     let report = of(error).file(path);
     match path {
-        path if path.join("config.json").is_file() => {
-            report.hint(format_args!("this is a Hugging Face folder: `phi-quantize {} OUT.gguf Q8_0` converts it", path.display()))
-        }
+        path if path.join("config.json").is_file() => report.hint(format_args!(
+            "this is a Hugging Face folder: `phi-quantize {} OUT.gguf Q8_0` converts it",
+            path.display()
+        )),
         path if !path.exists() => report.hint("without MODEL, the small model inside this program answers"),
         _ => report,
     }

@@ -14,7 +14,8 @@ pub(crate) fn tokenize(typed: TokenizeArgs, io: &mut Io) -> Result<(), Report> {
         Some(path) => Gguf::open(path).map_err(|e| report::opening(&e.into(), path))?,
         None => Gguf::from_bytes(Bytes::new(PHI_TINY)).map_err(|e| failed(e.into()))?,
     };
-    let text = Text::from_metadata(gguf.metadata(), None).and_then(|text| text.ok_or(Error::NoVocabulary)).map_err(failed)?;
+    let text =
+        Text::from_metadata(gguf.metadata(), None).and_then(|text| text.ok_or(Error::NoVocabulary)).map_err(failed)?;
     let tokenizer = text.tokenizer();
 
     if let Some(ids) = &typed.ids {
@@ -28,7 +29,8 @@ pub(crate) fn tokenize(typed: TokenizeArgs, io: &mut Io) -> Result<(), Report> {
         return Ok(());
     }
     let prompt = job::prompt(typed.prompt.clone(), typed.file.as_deref())?;
-    let prompt = prompt.ok_or_else(|| Report::misuse("there is no text").hint("give it with `-p`, `-f`, or through a pipe"))?;
+    let prompt =
+        prompt.ok_or_else(|| Report::misuse("there is no text").hint("give it with `-p`, `-f`, or through a pipe"))?;
     let mut ids = if typed.chat {
         text.chat(&[Message::new("user", prompt)]).map_err(failed)?.tokens
     } else {
