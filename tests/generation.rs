@@ -155,6 +155,19 @@ fn non_finite_logits_stop() {
     }
 }
 
+/// Numbers too small to be normal are numbers all the same (robustness row 126).
+#[test]
+fn denormal_norms_give_finite_logits() {
+    let oracle = Oracle::load("phi3-base");
+    let converted = Converted::from(&oracle.folder, "F32");
+    let info = Gguf::open(&converted.path()).unwrap().find("output_norm.weight").unwrap().clone();
+    let mut bytes = std::fs::read(converted.path()).unwrap();
+    let norm = &mut bytes[info.start as usize..][..info.bytes as usize];
+    norm.chunks_exact_mut(4).for_each(|x| x.copy_from_slice(&1e-40_f32.to_le_bytes()));
+    let engine = Engine::from_bytes(bytes.into()).unwrap();
+    session(&engine, &exact(32)).prefill(&ids(&[5, 6, 7])).unwrap();
+}
+
 #[test]
 fn a_generation_says_why_it_ends() {
     let oracle = Oracle::load("phi3-base");

@@ -2,7 +2,7 @@
 
     python tests/oracle/phi_tiny.py [--checkpoint DIR] [--out FILE] [--limit N]
 
-Reads a Hugging Face folder (default `tools/phi-tiny/checkpoint`), renders each
+Reads a Hugging Face folder (default `tools/phi-tiny/phi-tiny`), renders each
 conversation with the folder's chat template, decodes greedily in f32 with eager
 attention and writes `tests/fixtures/phi-tiny-greedy.json`. See
 `tests/fixtures/README.md`.
@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from common import FIXTURES, write_json
 
-CHECKPOINT = Path(__file__).resolve().parents[2] / "tools" / "phi-tiny" / "checkpoint"
+CHECKPOINT = Path(__file__).resolve().parents[2] / "tools" / "phi-tiny" / "phi-tiny"
 MAX_NEW_TOKENS = 160
 
 QUESTIONS = [

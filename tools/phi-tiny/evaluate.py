@@ -1,4 +1,4 @@
-"""Held-out exact match of a checkpoint folder: python evaluate.py checkpoint [--out results.json]
+"""Held-out exact match of a checkpoint folder: python evaluate.py phi-tiny [--out results.json]
 
 Greedy answers in float32 on the rounded (BF16) weights, compared letter by letter with the generator's. All questions
 come from the side of the split that is never trained on; they are fixed by a seed.

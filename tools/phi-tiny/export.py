@@ -1,4 +1,4 @@
-"""Turns a training checkpoint into a Hugging Face folder in BF16: python export.py --work DIR --out checkpoint
+"""Turns a training checkpoint into a Hugging Face folder in BF16: python export.py --work DIR --out phi-tiny
 
 The folder is loaded again with transformers and its logits are compared with those of the training model.
 """

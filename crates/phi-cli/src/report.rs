@@ -121,6 +121,10 @@ impl Report {
     }
 
     pub(crate) fn render(&self, paint: impl Fn(&str, &str) -> String) -> String {
+        // Stopping when asked to is no error.
+        if self.exit == Exit::Interrupted {
+            return format!("{}\n", printable(&self.message));
+        }
         let mut shown = paint("31;1", "error:");
         for part in [&self.file, &self.field].into_iter().flatten() {
             let _ = write!(shown, " {}:", printable(part));

@@ -9,8 +9,7 @@ use crate::answer::{End, chat_prompt, generate, prefill, show, show_plan};
 use crate::job::Generate;
 use crate::{memory, report};
 
-const HELP: &str = "\
-  /clear          forget the conversation
+const HELP: &str = "\x20 /clear          forget the conversation
   /system TEXT    set the instructions and start again
   /bye, /exit     leave (also Ctrl-D)
   /?              this help
