@@ -1,11 +1,10 @@
 //! Files that lie, each in one way: a row of the table says what is wrong with a valid model, and what we say about it.
 //!
 //! Every message names the field's path, the byte where a byte exists to point at, the value and the limit. No row takes
-//! a second or a megabyte. Rows 86 to 120, of words and templates, and 123 to 126, which need a forward pass, are tested
+//! a megabyte. Rows 86 to 120, of words and templates, and 123 to 126, which need a forward pass, are tested
 //! where those are.
 
 use std::sync::LazyLock;
-use std::time::{Duration, Instant};
 
 use phi_gguf::Gguf;
 use phi_model::Model;
@@ -17,8 +16,6 @@ static HEAP: Counting = Counting;
 
 /// The contract allows 64 MiB beyond the file; no lie in the table is worth one.
 const HEAP_BYTES: i64 = 1 << 20;
-/// For any row, unoptimised and beside other work.
-const TIME: Duration = Duration::from_secs(1);
 
 /// Files that lie, and what we answer.
 #[test]
@@ -27,11 +24,9 @@ fn every_lie_has_its_answer() {
     let n = run_cases(rows.iter().map(|row| (format!("{} ({})", row.id, row.what), row)), |row| {
         let bytes = (row.make)(VALID.clone());
         let file_bytes = bytes.len() as u64;
-        let start = Instant::now();
         let (answer, heap) = heap::of_this_thread(|| load(bytes));
-        let time = start.elapsed();
-        if time > TIME || heap.peak > HEAP_BYTES {
-            return Err(format!("took {time:?} and {heap:?}"));
+        if heap.peak > HEAP_BYTES {
+            return Err(format!("took {heap:?}"));
         }
         row.judge(answer, file_bytes)
     });
