@@ -3,11 +3,11 @@
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
+use phi_gguf::printable;
 use serde_json::{Map, Value};
 
 use crate::error::{ConvertError, Problem, Result};
 use crate::file;
-use crate::safetensors::printable;
 
 /// Real ones are below 50 KiB.
 const MAX_CONFIG_BYTES: u64 = 4 << 20;
@@ -84,7 +84,7 @@ impl Config {
     }
 
     fn bad(&self, field: &str, got: &Value, want: impl Into<Box<str>>) -> ConvertError {
-        self.error(field, Problem::Value { got: printable(&got.to_string()).into(), want: want.into() })
+        self.error(field, Problem::Value { got: printable(got.to_string()).into(), want: want.into() })
     }
 
     /// A whole number that must be there.

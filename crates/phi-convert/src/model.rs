@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use phi_gguf::{Blueprint, Value, names};
+use phi_gguf::{Blueprint, Value, names, printable};
 use phi_tensor::{DType, Role, Shape};
 
 use crate::arch::{Layout, Want};
@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::error::{ConvertError, Problem, Result, Warning};
 use crate::generation::Generation;
 use crate::recipe::{Choice, Recipe};
-use crate::safetensors::{Entry, printable};
+use crate::safetensors::Entry;
 use crate::shards::Shards;
 use crate::title::{self, Title};
 use crate::tokenizer;

@@ -6,6 +6,7 @@ use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use phi_gguf::printable;
 use phi_tensor::DType;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
@@ -352,18 +353,6 @@ impl fmt::Display for Number {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
     }
-}
-
-/// Text from a file, fit for a message: control characters escaped, cut at 64 characters.
-pub(crate) fn printable(text: &str) -> String {
-    let mut shown = String::new();
-    for c in text.chars().take(64) {
-        if c.is_control() { shown.extend(c.escape_default()) } else { shown.push(c) }
-    }
-    if text.chars().nth(64).is_some() {
-        shown.push('…');
-    }
-    shown
 }
 
 fn short(text: &str) -> Box<str> {

@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::{Component, Path};
 
+use phi_gguf::printable;
 use serde::Deserialize;
 use serde::de::{MapAccess, Visitor};
 
 use crate::error::{ConvertError, Problem, Result, Warning};
 use crate::file;
-use crate::safetensors::{Entry, Safetensors, printable};
+use crate::safetensors::{Entry, Safetensors};
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";

@@ -261,19 +261,18 @@ fn escaped_magic(magic: &[u8; 4]) -> String {
     if *magic == [0; 4] { "all zero".into() } else { format!("\"{}\"", magic.escape_ascii()) }
 }
 
-/// Text from a file, fit to be printed: control characters escaped, cut at 64 characters.
-pub(crate) fn printable(text: &str) -> String {
-    let mut shown: String = text.chars().take(64).flat_map(escape_control).collect();
-    if text.chars().nth(64).is_some() {
+/// Text from a file, fit for a message: bytes that are no text replaced, control characters escaped, cut at 64 characters.
+pub fn printable(text: impl AsRef<[u8]>) -> String {
+    const SHOWN: usize = 64;
+    let text = String::from_utf8_lossy(text.as_ref());
+    let mut shown = String::new();
+    for c in text.chars().take(SHOWN) {
+        if c.is_control() { shown.extend(c.escape_default()) } else { shown.push(c) }
+    }
+    if text.chars().nth(SHOWN).is_some() {
         shown.push('…');
     }
     shown
-}
-
-fn escape_control(c: char) -> impl Iterator<Item = char> {
-    let escaped = c.is_control().then(|| c.escape_default());
-    let plain = (!c.is_control()).then_some(c);
-    escaped.into_iter().flatten().chain(plain)
 }
 
 impl ValueType {

@@ -42,7 +42,7 @@ mod value;
 mod writer;
 
 pub use blueprint::{Blueprint, TensorSpec};
-pub use error::{GgufError, Problem};
+pub use error::{GgufError, Problem, printable};
 pub use file::{Gguf, map};
 pub use header::{Header, TensorInfo, Warning};
 pub use limits::{LIMITS, Limit};

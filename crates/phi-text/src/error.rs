@@ -1,6 +1,6 @@
 use std::fmt;
 
-use phi_gguf::GgufError;
+use phi_gguf::{GgufError, printable};
 use phi_tensor::TokenId;
 
 /// Where in a file's metadata something stands: the key's path, and its byte offset when it is there.
@@ -341,17 +341,4 @@ pub enum TextWarning {
 
 fn more(count: usize) -> String {
     if count > 1 { format!(", {} more like it", count - 1) } else { String::new() }
-}
-
-/// Text from a file, fit to be printed: control characters escaped, cut at 64 characters.
-pub(crate) fn printable(text: &[u8]) -> String {
-    let text = String::from_utf8_lossy(text);
-    let mut shown = String::new();
-    for c in text.chars().take(64) {
-        if c.is_control() { shown.extend(c.escape_default()) } else { shown.push(c) }
-    }
-    if text.chars().nth(64).is_some() {
-        shown.push('…');
-    }
-    shown
 }

@@ -163,7 +163,7 @@ impl<'s> Lint<'s> {
         if !word.starts_with("__") {
             return Ok(());
         }
-        let name = crate::error::printable(word.as_bytes());
+        let name = phi_gguf::printable(word.as_bytes());
         Err(TextError::TemplateAttribute { at: position(self.source, at), name })
     }
 

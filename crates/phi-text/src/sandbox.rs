@@ -519,7 +519,7 @@ fn convert(error: Error, source: &str) -> TextError {
             Some(Stop::Steps) => return TextError::TemplateSteps,
             Some(Stop::Depth) => return TextError::TemplateValue { max: MAX_NESTED },
             Some(Stop::Raised(message)) => {
-                return TextError::TemplateRaised { message: crate::error::printable(message.as_bytes()) };
+                return TextError::TemplateRaised { message: phi_gguf::printable(message.as_bytes()) };
             }
             None => {}
         }

@@ -124,7 +124,7 @@ impl ChatTemplate {
         let plain_word =
             |role: &str| !role.is_empty() && role.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
         if let Some((index, message)) = messages.iter().enumerate().find(|(_, message)| !plain_word(&message.role)) {
-            return Err(TextError::Role { index, role: crate::error::printable(message.role.as_bytes()) });
+            return Err(TextError::Role { index, role: phi_gguf::printable(message.role.as_bytes()) });
         }
         let rest = Rest { add_generation_prompt, bos, eos };
         let first = self.marked(messages, &rest)?;

@@ -1,10 +1,10 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use phi_gguf::{Metadata, Strings};
+use phi_gguf::{Metadata, Strings, printable};
 use phi_tensor::TokenId;
 
-use crate::error::{TextError, TextWarning, printable};
+use crate::error::{TextError, TextWarning};
 use crate::special::{self, Added, AddedTokens, Cut};
 use crate::vocab::{self, Ends, Kind, Vocab};
 use crate::{alphabet, bpe, pre, spm};

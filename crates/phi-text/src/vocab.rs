@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use phi_gguf::{Metadata, Strings};
+use phi_gguf::{Metadata, Strings, printable};
 use phi_tensor::TokenId;
 
-use crate::error::{Place, TextError, TextWarning, printable};
+use crate::error::{Place, TextError, TextWarning};
 
 /// What a token is, by the file's numbers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

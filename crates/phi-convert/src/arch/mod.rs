@@ -55,7 +55,7 @@ impl Layout {
         let name = config.architecture()?;
         let Some(found) = ALL.iter().find(|arch| arch.names().contains(&name)) else {
             let known = ALL.iter().flat_map(|arch| arch.names()).copied().collect();
-            let got = crate::safetensors::printable(name).into();
+            let got = phi_gguf::printable(name).into();
             return Err(config.error("architectures[0]", Problem::Architecture { got, known }));
         };
         if let Some(by) = config.find("quantization_config") {

@@ -44,7 +44,7 @@ impl Architecture for Phi3 {
         }
         let head_dim = explicit.unwrap_or(n_embd / n_head);
         if let Some(act) = config.find_str("hidden_act")?.filter(|act| *act != "silu") {
-            let got = crate::safetensors::printable(act).into();
+            let got = phi_gguf::printable(act).into();
             return Err(config.error("hidden_act", Problem::Value { got, want: "silu".into() }));
         }
         if config.find_bool("attention_bias")? == Some(true) {

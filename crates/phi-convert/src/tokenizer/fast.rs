@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 
-use phi_gguf::Strings;
+use phi_gguf::{Strings, printable};
 use serde::Deserialize;
 use serde::de::{MapAccess, SeqAccess, Visitor};
 
@@ -12,7 +12,6 @@ use super::special::Processor;
 use super::{Added, Family, Kind, MAX_TOKENIZER_BYTES, Token, Vocab, gpt2};
 use crate::error::{ConvertError, Problem, Result, Warning};
 use crate::file;
-use crate::safetensors::printable;
 
 #[derive(Deserialize)]
 pub(super) struct Fast {

@@ -132,7 +132,7 @@ fn known_pres() -> Vec<&'static str> {
 fn pre_named(name: &str) -> Result<&'static str> {
     let known = known_pres();
     known.iter().copied().find(|pre| *pre == name).ok_or_else(|| {
-        ConvertError::new("--pre", None, Problem::NoSuchPre { name: crate::safetensors::printable(name).into(), known })
+        ConvertError::new("--pre", None, Problem::NoSuchPre { name: phi_gguf::printable(name).into(), known })
     })
 }
 
@@ -149,7 +149,7 @@ impl Vocab {
     fn put(&mut self, id: u32, token: Token, file: &Path) -> Result<()> {
         let max = *crate::config::VOCABULARY.end();
         if u64::from(id) >= max {
-            let field = format!("id of \"{}\"", crate::safetensors::printable(&token.text));
+            let field = format!("id of \"{}\"", phi_gguf::printable(&token.text));
             return Err(ConvertError::new(field, None, Problem::Limit { got: id.into(), max: max - 1 }).of(file));
         }
         let id = id as usize;

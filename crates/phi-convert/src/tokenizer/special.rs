@@ -93,7 +93,7 @@ impl Special {
 
         let mut added: Vec<Added> = added.into_iter().map(|(text, id)| Added { id, text, special: false }).collect();
         for (id, token) in &tokenizer.added_tokens_decoder {
-            let bad = || Problem::Value { got: crate::safetensors::printable(id).into(), want: "an id".into() };
+            let bad = || Problem::Value { got: phi_gguf::printable(id).into(), want: "an id".into() };
             let id = id.parse().map_err(|_| ConvertError::new("added_tokens_decoder", None, bad()).of(&config))?;
             added.push(Added { id, text: token.content.clone(), special: token.special });
         }
@@ -128,7 +128,7 @@ impl Special {
             let by_text = text.and_then(|text| ids.get(text).copied());
             if let (Some(text), None) = (text, by_text) {
                 let field = format!("tokenizer_config.json: {short}_token");
-                warnings.push(Warning::NoSuchToken { field, text: crate::safetensors::printable(text) });
+                warnings.push(Warning::NoSuchToken { field, text: phi_gguf::printable(text) });
             }
             let field = format!("{short}_token_id");
             let id = match by_text {

@@ -3,7 +3,7 @@
 
 mod phi3;
 
-use phi_gguf::Header;
+use phi_gguf::{Header, printable};
 
 use crate::{Decoder, ModelError};
 
@@ -25,7 +25,7 @@ pub fn decoder(header: &Header) -> Result<Decoder, ModelError> {
     match ALL.iter().find(|arch| arch.names().contains(&name)) {
         Some(arch) => arch.decoder(header),
         None => {
-            let got = name.chars().take(64).flat_map(char::escape_debug).collect();
+            let got = printable(name);
             let supported = ALL.iter().flat_map(|arch| arch.names()).copied().collect();
             let offset = header.metadata.offset("general.architecture");
             Err(ModelError::UnknownArchitecture { offset, got, supported })
