@@ -52,3 +52,4 @@ pub use pre::{Pre, recognise};
 pub use template::{ChatTemplate, Message, Note, Rendered};
 pub use tokenizer::{Span, Special, Tokenizer};
 pub use utf8::Utf8Stream;
+pub use vocab::TokenKind;

@@ -8,28 +8,34 @@ use phi_tensor::TokenId;
 
 use crate::error::{Place, TextError, TextWarning};
 
-/// What a token is, by the file's numbers.
+/// What a token is, by the numbers of `tokenizer.ggml.token_type`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Kind {
+#[repr(i32)]
+pub enum TokenKind {
+    /// A piece of text.
     Normal = 1,
+    /// What stands for text that no piece spells.
     Unknown = 2,
+    /// Part of a format, not of a text.
     Control = 3,
+    /// Text that is a token as it stands.
     UserDefined = 4,
+    /// A hole in the ids.
     Unused = 5,
+    /// A single byte.
     Byte = 6,
 }
 
-impl Kind {
-    fn from_number(number: i32) -> Option<Kind> {
-        Some(match number {
-            1 => Kind::Normal,
-            2 => Kind::Unknown,
-            3 => Kind::Control,
-            4 => Kind::UserDefined,
-            5 => Kind::Unused,
-            6 => Kind::Byte,
-            _ => return None,
-        })
+pub(crate) use TokenKind as Kind;
+
+impl TokenKind {
+    /// Every kind, in order of its number.
+    pub const ALL: [TokenKind; 6] =
+        [Kind::Normal, Kind::Unknown, Kind::Control, Kind::UserDefined, Kind::Unused, Kind::Byte];
+
+    /// The kind of this number.
+    pub fn from_number(number: i32) -> Option<TokenKind> {
+        TokenKind::ALL.into_iter().find(|&kind| kind as i32 == number)
     }
 }
 

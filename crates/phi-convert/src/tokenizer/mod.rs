@@ -14,6 +14,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use phi_gguf::{Strings, Value};
+use phi_text::TokenKind as Kind;
 
 use crate::config::Config;
 use crate::error::{ConvertError, Problem, Result, Warning};
@@ -21,18 +22,6 @@ use crate::generation::Generation;
 
 /// A whole `tokenizer.json` with 200 thousand tokens and their merges is 16 MiB.
 const MAX_TOKENIZER_BYTES: u64 = 256 << 20;
-
-/// What a token is, by GGUF's numbers.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(i32)]
-enum Kind {
-    Normal = 1,
-    Unknown = 2,
-    Control = 3,
-    UserDefined = 4,
-    Unused = 5,
-    Byte = 6,
-}
 
 #[derive(Clone, Debug)]
 struct Token {

@@ -80,8 +80,8 @@ fn token(mut piece: Message<'_>, field: impl Fn() -> String) -> Result<Token> {
                 return Err(fail("score", problem));
             }
             (3, Field::Number(kind)) => {
-                let kinds = [Kind::Normal, Kind::Unknown, Kind::Control, Kind::UserDefined, Kind::Unused, Kind::Byte];
-                let found = kinds.into_iter().find(|k| *k as u64 == kind);
+                // SentencePiece and GGUF number the kinds alike.
+                let found = i32::try_from(kind).ok().and_then(Kind::from_number);
                 let unknown = || Problem::Value { got: kind.to_string().into(), want: "1 to 6".into() };
                 token.kind = found.ok_or_else(|| fail("type", unknown()))?;
             }
