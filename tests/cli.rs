@@ -115,6 +115,7 @@ fn errors_name_what_is_wrong_and_what_helps() {
         (&["-p", "x", "--isa", "avx1024"], Exit::Misused, &["`avx1024` is not available here", "scalar"]),
         (&["-p", "x", "--kv", "q5_0"], Exit::Misused, &["f32, f16, q8_0 or q4_0"]),
         (&["-p", "", "--no-chat"], Exit::Misused, &["the prompt is empty"]),
+        (&["-p", ""], Exit::Misused, &["the prompt is empty", "hint: "]),
         (&["--no-such-flag"], Exit::Misused, &["--no-such-flag"]),
         (&["-p", "x", "-c", "99999999999"], Exit::DoesNotFit, &["cannot allocate", "kv.k.0", "hint: "]),
         (&["-p", "one two three four five six", "-c", "4"], Exit::Failed, &["do not fit a context of 4", "hint: `-c "]),

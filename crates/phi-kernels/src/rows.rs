@@ -50,13 +50,13 @@ impl Kernels {
         }
     }
 
-    /// `out[i] = silu(gate[i]) · up[i]`, with `silu(g) = g / (1 + e^−g)`
+    /// `gate[i] = silu(gate[i]) · up[i]`, with `silu(g) = g / (1 + e^−g)`
     ///
     /// # Panics
     /// When the lengths differ.
-    pub fn silu_mul(&self, gate: &[f32], up: &[f32], out: &mut [f32]) {
-        assert!(gate.len() == up.len() && up.len() == out.len(), "gate, up and out are of one length");
-        (self.table.silu_mul)(gate, up, out);
+    pub fn silu_mul(&self, up: &[f32], gate: &mut [f32]) {
+        assert_eq!(gate.len(), up.len(), "gate and up are of one length");
+        (self.table.silu_mul)(up, gate);
     }
 
     /// `y[i] += x[i]`

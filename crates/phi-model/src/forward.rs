@@ -37,7 +37,7 @@ pub fn forward<'s>(model: &Model, s: &'s mut State<Live>, k: &Kernels, pass: Pas
     assert!(first + n <= sizes.n_ctx, "position {} in a context of {}", first + n, sizes.n_ctx);
     assert!(n_logits <= sizes.n_logits.min(n), "logits of {n_logits} tokens, planned for {}", sizes.n_logits);
 
-    let Scratch { x, xb, q, key, value, att, gate, up, act, cos, sin, logits } = &mut s.scratch;
+    let Scratch { x, xb, q, key, value, att, gate, up, cos, sin, logits } = &mut s.scratch;
     let x = &mut x[..n * d.n_embd]; //            [t, e]
     let xb = &mut xb[..n * d.n_embd]; //          [t, e]
     let q = &mut q[..n * d.q_width()]; //         [t, h·d]
@@ -46,7 +46,6 @@ pub fn forward<'s>(model: &Model, s: &'s mut State<Live>, k: &Kernels, pass: Pas
     let att = &mut att[..n * d.q_width()]; //     [t, h·d]
     let gate = &mut gate[..n * d.n_ff]; //        [t, f]
     let up = &mut up[..n * d.n_ff]; //            [t, f]
-    let act = &mut act[..n * d.n_ff]; //          [t, f]
 
     let frequencies = model.frequencies(factors);
     let pairs = frequencies.len();
@@ -80,8 +79,8 @@ pub fn forward<'s>(model: &Model, s: &'s mut State<Live>, k: &Kernels, pass: Pas
         let (wgate, wup) = layer.ffn_gate_up.matrices(d.n_ff);
         k.matmul(wgate, xb, gate);
         k.matmul(wup, xb, up);
-        k.silu_mul(gate, up, act);
-        k.matmul(layer.ffn_down.matrix(), act, xb);
+        k.silu_mul(up, gate);
+        k.matmul(layer.ffn_down.matrix(), gate, xb);
         k.add(xb, x);
     }
 

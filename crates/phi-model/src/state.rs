@@ -33,12 +33,10 @@ slots! {
         value: f32,
         /// Attended values, `[n_batch, n_head, head_dim]`.
         att: f32,
-        /// Gate, `[n_batch, n_ff]`.
+        /// Gate, and its gated product with up, `[n_batch, n_ff]`.
         gate: f32,
         /// Up, `[n_batch, n_ff]`.
         up: f32,
-        /// Their gated product, `[n_batch, n_ff]`.
-        act: f32,
         /// Cosines of the batch's positions, `[n_batch, n_rot / 2]`.
         cos: f32,
         /// Sines of the batch's positions, `[n_batch, n_rot / 2]`.
@@ -91,7 +89,6 @@ impl State<Planned> {
                 att: rows("att", d.q_width()),
                 gate: rows("gate", d.n_ff),
                 up: rows("up", d.n_ff),
-                act: rows("act", d.n_ff),
                 cos: rows("cos", d.rope.n_rot / 2),
                 sin: rows("sin", d.rope.n_rot / 2),
                 logits: Spec::new("logits", &[n_logits, d.n_vocab]),

@@ -12,14 +12,19 @@ use crate::{memory, report};
 pub(crate) fn answer(job: Generate, io: &mut Io) -> Result<(), Report> {
     let question = job.prompt.clone().unwrap_or_default();
     let failed = |e: Error| report::of(&e).file(&job.name);
+    let empty = || Report::misuse("the prompt is empty").hint("give one with `-p`, `-f`, or through a pipe");
+    if question.is_empty() {
+        return Err(empty());
+    }
     let prompt = if job.chat_template {
         chat_prompt(&job, &messages(&job, &question), io)?
     } else {
         let special = if job.special { Special::Parse } else { Special::Plain };
         job.engine.text().map_err(failed)?.raw(&question, special)
     };
+    // A vocabulary may have nothing for a text.
     if prompt.tokens.is_empty() {
-        return Err(Report::misuse("the prompt is empty").hint("give one with `-p`, `-f`, or through a pipe"));
+        return Err(empty());
     }
     let plan = job.plan(prompt.tokens.len())?;
     show_plan(&plan, io);

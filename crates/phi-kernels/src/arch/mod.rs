@@ -19,8 +19,8 @@ pub(crate) struct Table {
     pub(crate) axpy: fn(a: f32, x: &[f32], y: &mut [f32]),
     /// `out[i] = x[i] / √(mean x² + eps) · w[i]`, `w` as the file has it
     pub(crate) rms_norm: RmsNorm,
-    /// `out[i] = silu(gate[i]) · up[i]`
-    pub(crate) silu_mul: fn(gate: &[f32], up: &[f32], out: &mut [f32]),
+    /// `gate[i] = silu(gate[i]) · up[i]`
+    pub(crate) silu_mul: fn(up: &[f32], gate: &mut [f32]),
 }
 
 /// Input, little-endian weights, `eps`, output.

@@ -54,8 +54,8 @@ fn rms_norm(x: &[f32], w: &[[u8; 4]], eps: f32, out: &mut [f32]) {
     }
 }
 
-fn silu_mul(gate: &[f32], up: &[f32], out: &mut [f32]) {
-    for ((out, g), u) in out.iter_mut().zip(gate).zip(up) {
-        *out = g / (1.0 + (-g).exp()) * u;
+fn silu_mul(up: &[f32], gate: &mut [f32]) {
+    for (g, u) in gate.iter_mut().zip(up) {
+        *g = *g / (1.0 + (-*g).exp()) * u;
     }
 }
