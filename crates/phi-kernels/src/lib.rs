@@ -49,6 +49,11 @@ impl Kernels {
         Ok(Kernels { isa, table: arch::table(isa), pool })
     }
 
+    /// Runs several operations on the pool's own threads, so that the work is handed over once and not for each of them.
+    pub fn run<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
+        self.pool.install(f)
+    }
+
     /// The instruction set in use.
     pub fn isa(&self) -> Isa {
         self.isa

@@ -210,7 +210,8 @@ impl<'e> Session<'e> {
         let tokens = &self.tokens[self.cached..self.cached + n];
         let pass = Pass { tokens, first: self.cached, factors: self.factors, n_logits };
         let n_vocab = self.engine.decoder().n_vocab;
-        let logits = forward(self.engine.model(), &mut self.state, &self.kernels, pass);
+        let (model, state, kernels) = (self.engine.model(), &mut self.state, &self.kernels);
+        let logits = kernels.run(|| forward(model, state, kernels, pass));
         let position = self.cached + n - n_logits;
         self.cached += n;
         self.computed += n;

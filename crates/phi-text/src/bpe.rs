@@ -20,7 +20,7 @@ pub(crate) fn pipeline(vocab: &mut Vocab<'_>, meta: &Metadata, pre: &Pre) -> Res
         text(joined)?;
         Some((text(left)?.to_string(), text(right)?.to_string()))
     });
-    let mut model = BPE::builder();
+    let mut model = BPE::builder().ignore_merges(pre.ignore_merges);
     let unknown = vocab.ends.unknown.and_then(|id| text(id.0));
     if let Some(unknown) = unknown {
         model = model.unk_token(unknown.into());

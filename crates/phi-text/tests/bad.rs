@@ -212,3 +212,13 @@ fn control_tokens_are_not_spelled_by_merges() {
     assert!(!tokenizer.encode("<s>", Special::Plain).contains(&TokenId(259)));
     assert_eq!(tokenizer.encode("<s>", Special::Parse), [TokenId(259)]);
 }
+
+/// Llama 3 has words that its merges do not reach.
+#[test]
+fn llama_bpe_takes_whole_words() {
+    let file = texts(gpt2(), &[(258, b"xyz")]);
+    for (pre, tokens) in [("llama-bpe", 1), ("dbrx", 3)] {
+        let tokenizer = load(&changed(file.clone(), "pre", pre)).unwrap();
+        assert_eq!(tokenizer.encode("xyz", Special::Plain).len(), tokens, "{pre}");
+    }
+}
