@@ -1,8 +1,8 @@
 //! Text ↔ tokens.
 //!
 //! * [`Tokenizer`]: a file's vocabulary, checked, and its two ways: byte-level pairs with merges (`gpt2`: Phi-1, 2, 4,
-//!   4-mini, 3-small) and SentencePiece pairs with scores (`llama`: Phi-3, 3.5). A compact table each, built in a
-//!   fraction of a second.
+//!   4-mini, 3-small) and SentencePiece pairs with scores (`llama`: Phi-3, 3.5). Ordinary text runs through the
+//!   `tokenizers` crate; special tokens are found before it, because only some of a prompt may hold them.
 //! * [`ChatTemplate`]: a file's chat template, run with limits, and [`Rendered`]: what it made, with every message's
 //!   content known for what it is. Text that somebody typed never becomes a control token.
 //! * [`Utf8Stream`]: bytes of tokens in, whole characters out.
