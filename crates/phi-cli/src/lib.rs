@@ -22,6 +22,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod cores;
 mod exit;
 mod interrupt;
 mod io;
@@ -32,6 +33,7 @@ mod table;
 mod text;
 
 pub use args::{Shell, completions, parse};
+pub use cores::physical_cores;
 pub use exit::Exit;
 pub use interrupt::Interrupt;
 pub use io::{Captured, Io, Talk};

@@ -80,7 +80,7 @@ pub(crate) struct Quantize {
     /// Prints the summary as JSON
     #[arg(long)]
     pub(crate) json: bool,
-    /// Number of threads [default: all cores]
+    /// Number of threads [default: physical cores]
     #[arg(short, long, value_name = "N")]
     pub(crate) threads: Option<usize>,
     /// Says a line per tensor

@@ -54,7 +54,7 @@ impl TryFrom<Quantize> for Job {
         if threads == Some(0) {
             return Err(Report::misuse("0 threads can do nothing"));
         }
-        let threads = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+        let threads = threads.unwrap_or_else(phi_cli::physical_cores);
         let Quantize { force, nan, pre, dry_run, json, .. } = typed;
         Ok(Job { source, out, recipe, threads, force, nan, pre, dry_run, json })
     }

@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use phi_cli::{Exit, Io, Report};
+use phi_cli::{Exit, Io, Report, physical_cores};
 use phi_runtime::{Bytes, DType, Engine, FactorChoice, Factors, Plan, RunOptions, Sampling};
 
 use crate::args::{GenerateArgs, RopeFactors, RunArgs};
@@ -112,12 +112,6 @@ pub(crate) fn run_options(run: &RunArgs) -> Result<RunOptions, Report> {
         },
         ..default
     })
-}
-
-/// Cores that do not share their arithmetic with another thread, of those this process may use.
-fn physical_cores() -> usize {
-    let allowed = std::thread::available_parallelism().map_or(1, |n| n.get());
-    num_cpus::get_physical().clamp(1, allowed)
 }
 
 /// The prompt, wherever it comes from; `None` when a person is to be asked.
