@@ -162,6 +162,7 @@ fn help_teaches() {
         &["logits", "--help"],
         &["tokenize", "--help"],
         &["--version"],
+        &["--limits"],
         &["completions", "bash"],
     ] {
         let help = run(args);

@@ -24,7 +24,7 @@ mod text;
 pub use engine::Engine;
 pub use error::Error;
 pub use generate::{Finish, Generation};
-pub use phi_gguf::Gguf;
+pub use phi_gguf::{Gguf, Limit};
 pub use phi_kernels::Isa;
 pub use phi_memory::{OutOfMemory, Residency, Row};
 pub use phi_model::{Factors, ModelError};
@@ -34,3 +34,8 @@ pub use plan::{FactorChoice, Plan, RunOptions};
 pub use sampler::{Sampler, Sampling};
 pub use session::{Progress, Session, Tally};
 pub use text::{Prompt, Text, TextStream};
+
+/// What a file may ask for, and why no more.
+pub fn limits() -> impl Iterator<Item = &'static Limit> {
+    phi_gguf::LIMITS.iter().chain(phi_model::LIMITS)
+}

@@ -44,6 +44,10 @@ pub(crate) struct Args {
     #[arg(short, long)]
     pub(crate) verbose: bool,
 
+    /// Print what a file may ask for at most, and why
+    #[arg(long, exclusive = true)]
+    pub(crate) limits: bool,
+
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
 }

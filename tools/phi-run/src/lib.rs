@@ -15,7 +15,7 @@ mod tokenize;
 
 use std::ffi::OsString;
 
-use phi_cli::{Exit, Io, Report, Talk};
+use phi_cli::{Align, Exit, Io, Report, Table, Talk};
 
 pub use embedded::PHI_TINY;
 
@@ -36,6 +36,9 @@ fn run(args: Args, io: &mut Io) -> Result<(), Report> {
     if args.verbose {
         io.set_talk(Talk::Verbose);
     }
+    if args.limits {
+        return limits(io);
+    }
     if let Some(flags) = args.ignored.given() {
         io.note(format_args!("note: {flags} is for GPUs or other runtimes, and changes nothing here"));
     }
@@ -48,4 +51,12 @@ fn run(args: Args, io: &mut Io) -> Result<(), Report> {
         Some(Command::Tokenize(typed)) => tokenize::tokenize(typed, io),
         Some(Command::Completions { shell }) => Ok(phi_cli::completions::<Args>(shell, io)?),
     }
+}
+
+fn limits(io: &mut Io) -> Result<(), Report> {
+    let mut table = Table::new([("limit", Align::Left), ("at most", Align::Right), ("why", Align::Left)]);
+    for limit in phi_runtime::limits() {
+        table.row([limit.item.into(), limit.max.to_string(), limit.why.into()]);
+    }
+    Ok(io.print(table)?)
 }
