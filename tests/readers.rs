@@ -1,8 +1,12 @@
 //! What we write, read by somebody else's reader.
 
+use std::path::Path;
+
 use phi_gguf::{Array, Blueprint, Header, Strings, Value, WriteOptions, Writer};
 use phi_tensor::{DType, Shape};
 use phi_testkit::run_cases;
+use phi_tests::models::Converted;
+use phi_tests::{fixture, workspace};
 
 /// What gguf-rs 0.1.8 reads is what we wrote: names, shapes, types, offsets, metadata.
 ///
@@ -12,9 +16,6 @@ use phi_testkit::run_cases;
 /// strings with characters replaced where they are not UTF-8; neither is written here.
 #[test]
 fn another_reader_agrees() {
-    use DType::{BF16, F64, I8, I16, I32, I64, IQ4_NL, MXFP4, Q8_1};
-    const WRONG_SIZE: [DType; 9] = [I8, I16, I32, I64, F64, BF16, IQ4_NL, MXFP4, Q8_1];
-
     let mut file = Blueprint::new();
     file.set("general.architecture", "phi3");
     file.set("general.alignment", 64_u32);
@@ -48,13 +49,33 @@ fn another_reader_agrees() {
         writer.write(&vec![0; tensor.bytes() as usize]).expect("room");
     }
     writer.finish().expect("room");
-    let header = Header::parse(&std::fs::read(&path).expect("the file is there")).expect("we read what we write");
+    compare(&path, 64);
+}
+
+/// A folder that transformers saved, converted: random weights in every type we write, and phi-tiny with all its words.
+#[test]
+fn another_reader_agrees_on_models() {
+    let sharded = fixture("phi3-sharded");
+    for dtype in ["F32", "F16", "BF16", "Q8_0", "Q4_0"] {
+        compare(&Converted::from(&sharded, dtype).path(), 32);
+    }
+    compare(&Converted::from(&workspace().join("tools/phi-tiny/phi-tiny"), "Q8_0").path(), 32);
+}
+
+/// Types whose size gguf-rs gets wrong.
+const WRONG_SIZE: [DType; 9] = {
+    use DType::{BF16, F64, I8, I16, I32, I64, IQ4_NL, MXFP4, Q8_1};
+    [I8, I16, I32, I64, F64, BF16, IQ4_NL, MXFP4, Q8_1]
+};
+
+fn compare(path: &Path, alignment: u64) {
+    let header = Header::parse(&std::fs::read(path).expect("the file is there")).expect("we read what we write");
     let mut theirs = gguf_rs::get_gguf_container_array_size(path.to_str().expect("a plain path"), u64::MAX)
         .expect("gguf-rs opens the file");
     let theirs = theirs.decode().expect("gguf-rs reads the file");
 
     assert_eq!(theirs.get_version(), "v3");
-    assert_eq!((theirs.alignment(), theirs.data_offset()), (64, header.data_start));
+    assert_eq!((theirs.alignment(), theirs.data_offset()), (alignment, header.data_start));
     assert_eq!(theirs.tensors().len(), header.tensors.len());
     run_cases(header.tensors.iter().zip(theirs.tensors()).map(|pair| (&pair.0.name, pair)), |(ours, theirs)| {
         let fastest_first: Vec<u64> = ours.shape.dims().iter().rev().copied().collect();
