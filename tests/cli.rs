@@ -112,6 +112,11 @@ fn errors_name_what_is_wrong_and_what_helps() {
         (&[&model, "-p", "x"], Exit::Failed, &["no_vocab"]),
         (&["logits", &model, "--tokens", "1,999"], Exit::Misused, &["token 999 is not in the vocabulary of 256"]),
         (&["-p", "x", "--temp", "-1"], Exit::Misused, &["--temp"]),
+        (
+            &["logits", &model, "--tokens", "1", "--kv", "q8_0"],
+            Exit::Misused,
+            &["KV cache type Q8_0 is not supported", "a head of 16"],
+        ),
         (&["-p", "x", "--isa", "avx1024"], Exit::Misused, &["`avx1024` is not available here", "scalar"]),
         (&["-p", "x", "--kv", "q5_0"], Exit::Misused, &["f32, f16, q8_0 or q4_0"]),
         (&["-p", "", "--no-chat"], Exit::Misused, &["the prompt is empty"]),

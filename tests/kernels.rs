@@ -1,0 +1,170 @@
+//! Every instruction set computes what the equations say, in f64 and without haste.
+//!
+//! Tolerances are derived: a sum of `n` products in f32, in any order, is off by at most `n · ε · Σ|a·b|`.
+
+use phi_kernels::{Attention, Isa, Kernels};
+use phi_quant::codec;
+use phi_tensor::{DType, Matrix, Shape, Tensor, TokenId};
+use phi_testkit::Rng;
+
+const EPSILON: f64 = f32::EPSILON as f64;
+
+fn each_isa(mut check: impl FnMut(&Kernels)) {
+    for isa in Isa::available() {
+        for threads in [1, 3] {
+            check(&Kernels::new(isa, threads).expect("threads start"));
+        }
+    }
+}
+
+/// Random rows in `dtype`. Types that cannot be written yet get random bytes: any bytes are blocks, once scales are finite.
+fn matrix(dtype: DType, rows: usize, cols: usize, rng: &mut Rng) -> Tensor {
+    let mut bytes = vec![0; rows * cols / dtype.block_len() * dtype.block_bytes()];
+    match codec(dtype).expect("a type with a codec").encode {
+        Some(encode) => encode(&rng.normals(rows * cols, 1.0), &mut bytes),
+        None => {
+            bytes.iter_mut().for_each(|byte| *byte = rng.below(256) as u8);
+            // 0x2c is the upper byte of a small f16: the scales lie at the beginning (Q4_K) or the end (Q6_K).
+            for block in bytes.chunks_exact_mut(dtype.block_bytes()) {
+                let scales: &[usize] = if dtype == DType::Q4_K { &[1, 3] } else { &[209] };
+                scales.iter().for_each(|&at| block[at] = 0x2c);
+            }
+        }
+    }
+    Tensor::new(dtype, Shape::matrix(rows, cols), bytes.into()).expect("the size is right")
+}
+
+fn decoded(matrix: Matrix<'_>) -> Vec<f32> {
+    let mut values = vec![0.0; matrix.rows() * matrix.cols()];
+    (codec(matrix.dtype()).expect("a type with a codec").decode)(matrix.bytes(), &mut values);
+    values
+}
+
+#[test]
+fn matmul_is_the_sum_of_products() {
+    let mut checked = 0;
+    for &dtype in DType::ALL.iter().filter(|&&dtype| codec(dtype).is_some()) {
+        // One block, an odd number of them, more than a tile, rows that no task divides.
+        for (rows, blocks, tokens) in [(1, 1, 1), (5, 3, 1), (67, 9, 2), (33, 1, 7)] {
+            let cols = blocks * dtype.block_len();
+            let mut rng = Rng::new(cols as u64);
+            let w = matrix(dtype, rows, cols, &mut rng);
+            let (values, x) = (decoded(w.matrix()), rng.normals(tokens * cols, 1.0));
+            each_isa(|kernels| {
+                let mut out = vec![f32::NAN; tokens * rows];
+                kernels.matmul(w.matrix(), &x, &mut out);
+                for (i, &got) in out.iter().enumerate() {
+                    let (t, r) = (i / rows, i % rows);
+                    let products = || (0..cols).map(|c| f64::from(values[r * cols + c]) * f64::from(x[t * cols + c]));
+                    let (want, size): (f64, f64) = (products().sum(), products().map(f64::abs).sum());
+                    let tolerance = cols as f64 * EPSILON * size;
+                    assert!(
+                        (f64::from(got) - want).abs() <= tolerance,
+                        "{kernels:?} {dtype} [{rows}, {cols}]: {got}, {want}"
+                    );
+                }
+            });
+            checked += 1;
+        }
+    }
+    assert_eq!(checked, 7 * 4, "F32, F16, BF16, Q4_0, Q8_0, Q4_K, Q6_K");
+}
+
+#[test]
+fn embedding_copies_rows() {
+    let w = matrix(DType::Q8_0, 10, 64, &mut Rng::new(1));
+    let values = decoded(w.matrix());
+    each_isa(|kernels| {
+        let mut out = vec![0.0; 2 * 64];
+        kernels.embed(w.matrix(), &[TokenId(9), TokenId(0)], &mut out);
+        assert_eq!((&out[..64], &out[64..]), (&values[9 * 64..], &values[..64]));
+    });
+}
+
+#[test]
+fn norms_rotations_and_gates_are_their_equations() {
+    let mut rng = Rng::new(2);
+    let (n, eps) = (100, 1e-5);
+    let w = matrix(DType::F32, 1, n, &mut rng);
+    let (weights, x) = (decoded(w.matrix()), rng.normals(3 * n, 2.0));
+    let (cos, sin) = (rng.normals(3 * 6, 1.0), rng.normals(3 * 6, 1.0));
+    each_isa(|kernels| {
+        let mut out = vec![f32::NAN; 3 * n];
+        kernels.rms_norm(&x, w.matrix(), eps, &mut out);
+        for (t, row) in x.chunks_exact(n).enumerate() {
+            let mean = row.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / n as f64;
+            for i in 0..n {
+                let want = f64::from(row[i]) / (mean + f64::from(eps)).sqrt() * f64::from(weights[i]);
+                // The mean is off by n·ε at most, its root by half of that, and three roundings follow.
+                let tolerance = (n as f64 / 2.0 + 3.0) * EPSILON * want.abs();
+                assert!((f64::from(out[t * n + i]) - want).abs() <= tolerance);
+            }
+        }
+
+        // Heads of 20 of which 12 values turn.
+        let mut turned = x.clone();
+        kernels.rope(&cos, &sin, 6, 20, &mut turned);
+        for (i, &got) in turned.iter().enumerate() {
+            let (t, d) = (i / n, i % 20);
+            let (x, pair) = (|i: usize| f64::from(x[i]), t * 6 + d % 6);
+            let (c, s) = (f64::from(cos[pair]), f64::from(sin[pair]));
+            let terms = match d {
+                0..6 => [x(i) * c, -x(i + 6) * s],
+                6..12 => [x(i) * c, x(i - 6) * s],
+                _ => [x(i), 0.0],
+            };
+            let tolerance = 2.0 * EPSILON * (terms[0].abs() + terms[1].abs());
+            assert!((f64::from(got) - terms[0] - terms[1]).abs() <= tolerance, "value {i}");
+        }
+
+        let mut gate = x.clone();
+        kernels.silu_mul(&out, &mut gate);
+        for ((&got, &g), &u) in gate.iter().zip(&x).zip(&out) {
+            let want = f64::from(g) / (1.0 + (-f64::from(g)).exp()) * f64::from(u);
+            assert!((f64::from(got) - want).abs() <= 8.0 * EPSILON * want.abs(), "silu({g}) · {u}");
+        }
+    });
+}
+
+#[test]
+fn attention_is_softmax_of_scores_times_values() {
+    let (n_head, n_head_kv, head_dim, n_ctx) = (6, 2, 32, 100);
+    let width = n_head_kv * head_dim;
+    for (dtype, window) in [(DType::F32, None), (DType::F16, Some(7)), (DType::Q8_0, Some(40)), (DType::F32, Some(1))] {
+        let mut rng = Rng::new(3);
+        let (k, v) = (matrix(dtype, n_ctx, width, &mut rng), matrix(dtype, n_ctx, width, &mut rng));
+        let (keys, values) = (decoded(k.matrix()), decoded(v.matrix()));
+        let (first, tokens) = (61, 5);
+        let q = rng.normals(tokens * n_head * head_dim, 1.0);
+        let a = Attention { n_head, n_head_kv, head_dim, scale: 0.2, window };
+        each_isa(|kernels| {
+            let mut out = vec![f32::NAN; q.len()];
+            kernels.attention(a, first, &q, k.matrix(), v.matrix(), &mut out);
+            for (i, (got, q)) in out.chunks_exact(head_dim).zip(q.chunks_exact(head_dim)).enumerate() {
+                let (p, g) = (first + i / n_head, i % n_head / (n_head / n_head_kv));
+                let at = |list: &[f32], j: usize, d: usize| f64::from(list[j * width + g * head_dim + d]);
+                let seen: Vec<usize> = (0..=p).filter(|j| window.is_none_or(|w| p - j < w)).collect();
+                let score = |&j: &usize| 0.2 * (0..head_dim).map(|d| f64::from(q[d]) * at(&keys, j, d)).sum::<f64>();
+                let weights: Vec<f64> = seen.iter().map(|j| score(j).exp()).collect();
+                let sum: f64 = weights.iter().sum();
+                for (d, &got) in got.iter().enumerate() {
+                    let want: f64 = seen.iter().zip(&weights).map(|(&j, w)| w / sum * at(&values, j, d)).sum();
+                    // Scores are below 10, off by 32·ε of that; so are the weights, relatively, and so is their sum.
+                    assert!((f64::from(got) - want).abs() < 1e-4, "{kernels:?} {dtype} {window:?}: {got}, {want}");
+                }
+            }
+        });
+    }
+}
+
+#[test]
+fn what_is_appended_is_what_is_read() {
+    let rows = Rng::new(4).normals(3 * 64, 1.0);
+    each_isa(|kernels| {
+        let mut cache = vec![0xff; 10 * 64 * 4];
+        kernels.append(DType::F32, 4, 64, &rows, &mut cache);
+        let cached = Matrix::new(DType::F32, 10, 64, &cache).expect("the size is right");
+        assert_eq!(decoded(cached.slice_rows(4, 3)), rows);
+        assert!(cached.row(3).iter().chain(cached.row(7)).all(|&byte| byte == 0xff));
+    });
+}
