@@ -67,6 +67,18 @@ fn greedy_text_equals_transformers() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
+/// A reader can stop between any two tokens, also while nothing can be shown: here, control tokens and held-back text.
+#[test]
+fn every_token_is_a_piece() {
+    let engine = Engine::from_bytes(Bytes::new(phi_run::PHI_TINY)).unwrap();
+    let words = engine.text().unwrap();
+    let mut session = session(&engine, &exact(64));
+    session.prefill(&words.chat(&[Message::new("user", "Spell cat.")]).unwrap().tokens).unwrap();
+    let mut generation = session.generate(Sampler::new(Sampling::greedy(), 2048), 20).ignore_stops();
+    let pieces: Vec<String> = generation.text(words.tokenizer(), &["never said".into()]).map(Result::unwrap).collect();
+    assert!(pieces.len() >= 20 && pieces.iter().any(String::is_empty), "{pieces:?}");
+}
+
 /// The promise of the README's first command.
 #[test]
 fn seventeen_and_twenty_five_is_forty_two() {

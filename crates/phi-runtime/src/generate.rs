@@ -45,11 +45,6 @@ impl<'s, 'e> Generation<'s, 'e> {
         self.finish
     }
 
-    /// The sampler, to go on with the same random numbers.
-    pub fn into_sampler(self) -> Sampler {
-        self.sampler
-    }
-
     fn step(&mut self) -> Result<Result<TokenId, Finish>, Error> {
         if self.left == 0 {
             return Ok(Err(Finish::Length));

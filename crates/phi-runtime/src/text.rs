@@ -78,6 +78,8 @@ impl Text {
 }
 
 /// Tokens as text: complete characters only, and nothing behind a stop string.
+///
+/// One piece for each token, so that whoever reads can stop between any two; it is empty while nothing can be shown yet.
 pub struct TextStream<'g, 's, 'e> {
     generation: &'g mut Generation<'s, 'e>,
     tokenizer: &'g Tokenizer,
@@ -127,33 +129,30 @@ impl Iterator for TextStream<'_, '_, '_> {
     type Item = Result<String, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        while !self.stopped {
-            match self.generation.next() {
-                Some(Ok(token)) => {
-                    let utf8 = self.utf8.as_mut()?;
-                    self.held += utf8.push(self.tokenizer.token_bytes(token));
-                    if self.strip_leading_space && !self.held.is_empty() {
-                        self.strip_leading_space = false;
-                        if self.held.starts_with(' ') {
-                            self.held.remove(0);
-                        }
-                    }
-                    let text = self.release();
-                    if !text.is_empty() {
-                        return Some(Ok(text));
+        if self.stopped {
+            return None;
+        }
+        match self.generation.next() {
+            Some(Ok(token)) => {
+                let utf8 = self.utf8.as_mut()?;
+                self.held += utf8.push(self.tokenizer.token_bytes(token));
+                if self.strip_leading_space && !self.held.is_empty() {
+                    self.strip_leading_space = false;
+                    if self.held.starts_with(' ') {
+                        self.held.remove(0);
                     }
                 }
-                Some(Err(error)) => return Some(Err(error)),
-                None => {
-                    // The end: what was held back is text after all, and half a character becomes �.
-                    self.held += &self.utf8.take()?.finish();
-                    let mut text = self.release();
-                    text += &std::mem::take(&mut self.held);
-                    self.stopped = true;
-                    return (!text.is_empty()).then_some(Ok(text));
-                }
+                Some(Ok(self.release()))
+            }
+            Some(Err(error)) => Some(Err(error)),
+            None => {
+                // The end: what was held back is text after all, and half a character becomes �.
+                self.held += &self.utf8.take()?.finish();
+                let mut text = self.release();
+                text += &std::mem::take(&mut self.held);
+                self.stopped = true;
+                (!text.is_empty()).then_some(Ok(text))
             }
         }
-        None
     }
 }

@@ -40,7 +40,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) ignored: IgnoredArgs,
 
-    /// Say more: warnings about the file, the memory table, the exact prompt
+    /// Say more: the memory table, the exact prompt
     #[arg(short, long)]
     pub(crate) verbose: bool,
 
