@@ -19,7 +19,7 @@ fn matmul(c: &mut Criterion) {
         for dtype in [DType::F32, DType::F16, DType::BF16, DType::Q8_0, DType::Q4_0] {
             let encode = codec(dtype).and_then(|codec| codec.encode).expect("a type that can be written");
             let mut bytes = vec![0; ROWS * COLS / dtype.block_len() * dtype.block_bytes()];
-            encode(&values, &mut bytes);
+            encode(&values, None, &mut bytes);
             let n_bytes = bytes.len() as u64;
             let w = Tensor::new(dtype, Shape::matrix(ROWS, COLS), bytes.into()).expect("the size is right");
             for tokens in [1, 32] {

@@ -40,7 +40,7 @@ fn encoding_is_exact() {
     let n = run_cases(cases, |(case, codec)| {
         let mut bytes = vec![0xaa; case.output.len()];
         let encode = codec.encode.ok_or("there is no encoder")?;
-        encode(&floats(&case.input), &mut bytes);
+        encode(&floats(&case.input), None, &mut bytes);
         same(&case.output, &bytes, |a, b| a == b)
     });
     assert_eq!(n, 62, "16 cases of F16 and BF16 each, 15 of Q8_0 and Q4_0 each");
@@ -58,7 +58,7 @@ fn searched_scales_are_as_good() {
             x.iter().zip(back).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>()
         };
         let mut bytes = vec![0xaa; case.output.len()];
-        codec.encode.ok_or("there is no encoder")?(&x, &mut bytes);
+        codec.encode.ok_or("there is no encoder")?(&x, None, &mut bytes);
         let (ours, theirs) = (error(&bytes), error(&case.output));
         // A tie that falls the other way moves the sum a little.
         if ours <= 1.01 * theirs { Ok(()) } else { Err(format!("squared error {ours}, ggml's {theirs}")) }

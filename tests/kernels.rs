@@ -21,7 +21,7 @@ fn each_isa(mut check: impl FnMut(&Kernels)) {
 fn matrix(dtype: DType, rows: usize, cols: usize, rng: &mut Rng) -> Tensor {
     let mut bytes = vec![0; rows * cols / dtype.block_len() * dtype.block_bytes()];
     match codec(dtype).expect("a type with a codec").encode {
-        Some(encode) => encode(&rng.normals(rows * cols, 1.0), &mut bytes),
+        Some(encode) => encode(&rng.normals(rows * cols, 1.0), None, &mut bytes),
         None => {
             bytes.iter_mut().for_each(|byte| *byte = rng.below(256) as u8);
             // 0x2c is the upper byte of a small f16: the scales lie at the beginning (Q4_K) or the end (Q6_K).

@@ -42,7 +42,7 @@ impl Kernels {
             codec(dtype).and_then(|codec| codec.encode).expect("a cache is only planned in types that can be written");
         let row_bytes = width / dtype.block_len() * dtype.block_bytes();
         let tokens = rows.len() / width;
-        encode(rows, &mut cache[first * row_bytes..][..tokens * row_bytes]);
+        encode(rows, None, &mut cache[first * row_bytes..][..tokens * row_bytes]);
     }
 
     /// Causal attention of new tokens over everything cached, themselves included.

@@ -10,7 +10,7 @@ fn decode(bytes: &[u8], x: &mut [f32]) {
     }
 }
 
-fn encode(x: &[f32], bytes: &mut [u8]) {
+fn encode(x: &[f32], _: Option<&[f32]>, bytes: &mut [u8]) {
     for ([x], block) in blocks_for::<[u8; 4], 1>(x, bytes) {
         *block = x.to_le_bytes();
     }

@@ -13,7 +13,7 @@
 //! let codec = codec(DType::Q8_0).unwrap();
 //! let row: Vec<f32> = (0..32).map(|i| (4 * i + 3) as f32).collect();
 //! let mut packed = [0_u8; 34];
-//! (codec.encode.unwrap())(&row, &mut packed);
+//! (codec.encode.unwrap())(&row, None, &mut packed);
 //! let mut back = [0.0; 32];
 //! (codec.decode)(&packed, &mut back);
 //! assert_eq!(back[31], 127.0);
@@ -39,7 +39,8 @@ pub struct Codec {
     /// # Panics
     /// When the lengths do not fit each other.
     pub decode: Decode,
-    /// Packs values, by the rules of llama.cpp's reference quantizer, to the byte.
+    /// Packs one row of values, by the rules of llama.cpp's reference quantizer, to the byte. With `weights`, one per
+    /// value, errors count as much as they say (an importance matrix); formats without a choice to make ignore them.
     ///
     /// # Panics
     /// When the lengths do not fit each other.
@@ -49,8 +50,8 @@ pub struct Codec {
 /// Packed blocks in, values out.
 pub type Decode = fn(bytes: &[u8], x: &mut [f32]);
 
-/// Values in, packed blocks out.
-pub type Encode = fn(x: &[f32], bytes: &mut [u8]);
+/// Values of one row in, and the weight of each; packed blocks out.
+pub type Encode = fn(x: &[f32], weights: Option<&[f32]>, bytes: &mut [u8]);
 
 /// The codec of a format, or `None` for a format this program does not read.
 pub fn codec(dtype: DType) -> Option<&'static Codec> {

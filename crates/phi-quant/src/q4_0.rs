@@ -34,7 +34,7 @@ fn decode(bytes: &[u8], x: &mut [f32]) {
 
 /// `d = m / −8` with `m` the value of largest magnitude (the first of equals), sign kept, so that `m` itself becomes −8;
 /// `q = min(15, ⌊x / d + 8.5⌋)`. The inverse scale is that of `d` before it is rounded to f16, as in llama.cpp.
-fn encode(x: &[f32], bytes: &mut [u8]) {
+fn encode(x: &[f32], _: Option<&[f32]>, bytes: &mut [u8]) {
     for (x, block) in blocks_for::<Block, LEN>(x, bytes) {
         let max = x.iter().fold(0.0_f32, |m, &x| if x.abs() > m.abs() { x } else { m });
         let d = max / -8.0;

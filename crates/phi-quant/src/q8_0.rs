@@ -32,7 +32,7 @@ fn decode(bytes: &[u8], x: &mut [f32]) {
 
 /// `d = max|x| / 127`, `q = round(x / d)`, halves away from zero. The inverse scale is that of `d` before it is rounded
 /// to f16, as in llama.cpp.
-fn encode(x: &[f32], bytes: &mut [u8]) {
+fn encode(x: &[f32], _: Option<&[f32]>, bytes: &mut [u8]) {
     for (x, block) in blocks_for::<Block, LEN>(x, bytes) {
         let largest = x.iter().fold(0.0_f32, |m, x| m.max(x.abs()));
         let d = largest / 127.0;

@@ -111,15 +111,13 @@ fn codec_of(dtype: DType, step: &Step) -> Result<&'static Codec, Report> {
     codec(dtype).ok_or_else(|| Report::new(format_args!("{dtype} cannot be read yet")).field(step.name.as_str()))
 }
 
-type Encode = fn(&[f32], &mut [u8]);
-
 struct Convert {
     from: &'static Codec,
     to: DType,
     nan: Nan,
     /// Same type on both sides: the bytes stay.
     copy: bool,
-    encode: Option<Encode>,
+    encode: Option<phi_quant::Encode>,
     bad: Faults,
 }
 
@@ -145,7 +143,7 @@ impl Convert {
         } else if faults.overflow.count > 0 || (zeroed && self.nan == Nan::Error) {
             output.fill(0);
         } else if let Some(encode) = self.encode {
-            encode(x, output);
+            encode(x, None, output);
         }
         faults
     }
