@@ -8,13 +8,15 @@ use crate::{Codec, blocks_for, blocks_of};
 
 pub(crate) const CODEC: Codec = Codec { decode, encode: Some(encode) };
 
-fn decode(bytes: &[u8], x: &mut [f32]) {
+#[inline(always)]
+pub(crate) fn decode(bytes: &[u8], x: &mut [f32]) {
     for (block, [x]) in blocks_of::<[u8; 2], 1>(bytes, x) {
         *x = bf16::from_le_bytes(*block).to_f32();
     }
 }
 
-fn encode(x: &[f32], _: Option<&[f32]>, bytes: &mut [u8]) {
+#[inline(always)]
+pub(crate) fn encode(x: &[f32], _: Option<&[f32]>, bytes: &mut [u8]) {
     for ([x], block) in blocks_for::<[u8; 2], 1>(x, bytes) {
         *block = bf16::from_f32(*x).to_le_bytes();
     }

@@ -24,10 +24,26 @@
 mod bf16;
 mod f16;
 mod f32;
+mod groups;
+mod importance;
+mod iq4_nl;
+mod iq4_xs;
+mod lanes;
+mod mxfp4;
+mod q2_k;
+mod q3_k;
 mod q4_0;
+mod q4_1;
 mod q4_k;
+mod q5_0;
+mod q5_1;
+mod q5_k;
 mod q6_k;
 mod q8_0;
+mod search;
+mod super_block;
+mod tq1_0;
+mod tq2_0;
 
 use phi_tensor::DType;
 
@@ -53,18 +69,40 @@ pub type Decode = fn(bytes: &[u8], x: &mut [f32]);
 /// Values of one row in, and the weight of each; packed blocks out.
 pub type Encode = fn(x: &[f32], weights: Option<&[f32]>, bytes: &mut [u8]);
 
-/// The codec of a format, or `None` for a format this program does not read.
-pub fn codec(dtype: DType) -> Option<&'static Codec> {
-    Some(match dtype {
-        DType::F32 => &f32::CODEC,
-        DType::F16 => &f16::CODEC,
-        DType::BF16 => &bf16::CODEC,
-        DType::Q4_0 => &q4_0::CODEC,
-        DType::Q4_K => &q4_k::CODEC,
-        DType::Q6_K => &q6_k::CODEC,
-        DType::Q8_0 => &q8_0::CODEC,
-        _ => return None,
-    })
+/// Every format once, and its module.
+macro_rules! formats {
+    (written: $($w:ident = $w_module:ident),* ; read: $($r:ident = $r_module:ident),*) => {
+        /// The codec of a format, or `None` for a format this program does not read.
+        pub fn codec(dtype: DType) -> Option<&'static Codec> {
+            Some(match dtype {
+                $(DType::$w => &$w_module::CODEC,)*
+                $(DType::$r => &$r_module::CODEC,)*
+                _ => return None,
+            })
+        }
+
+        /// What `codec(dtype)` encodes with, as code of the caller: where the caller is compiled for a certain instruction
+        /// set, so is this.
+        ///
+        /// # Panics
+        /// When the format has no encoder, or the lengths do not fit each other.
+        #[inline(always)]
+        pub fn encode_here(dtype: DType, x: &[f32], weights: Option<&[f32]>, bytes: &mut [u8]) {
+            match dtype {
+                $(DType::$w => $w_module::encode(x, weights, bytes),)*
+                _ => panic!("{dtype} has no encoder"),
+            }
+        }
+    };
+}
+
+formats! {
+    written:
+        F32 = f32, F16 = f16, BF16 = bf16,
+        Q4_0 = q4_0, Q4_1 = q4_1, Q5_0 = q5_0, Q5_1 = q5_1, Q8_0 = q8_0,
+        Q2_K = q2_k, Q3_K = q3_k, Q4_K = q4_k, Q5_K = q5_k, Q6_K = q6_k,
+        IQ4_NL = iq4_nl, IQ4_XS = iq4_xs, TQ1_0 = tq1_0, TQ2_0 = tq2_0, MXFP4 = mxfp4;
+    read:
 }
 
 /// Views packed bytes as blocks beside the values they stand for.
@@ -107,4 +145,10 @@ fn blocks_for<'a, B: bytemuck::Pod, const N: usize>(
 
 fn x_len<const N: usize>(chunks: &[[f32; N]], rest: &[f32]) -> usize {
     chunks.len() * N + rest.len()
+}
+
+/// The value of largest magnitude, with its sign; of equals the first.
+#[inline(always)]
+fn first_largest(x: &[f32]) -> f32 {
+    x.iter().fold(0.0, |m: f32, &x| if x.abs() > m.abs() { x } else { m })
 }

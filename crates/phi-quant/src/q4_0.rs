@@ -8,7 +8,9 @@
 
 use half::f16;
 
-use crate::{Codec, blocks_for, blocks_of};
+use crate::groups::{Group, mean_square, weighted};
+use crate::search::symmetric;
+use crate::{Codec, blocks_for, blocks_of, first_largest};
 
 const LEN: usize = 32;
 
@@ -21,7 +23,8 @@ struct Block {
 
 pub(crate) const CODEC: Codec = Codec { decode, encode: Some(encode) };
 
-fn decode(bytes: &[u8], x: &mut [f32]) {
+#[inline(always)]
+pub(crate) fn decode(bytes: &[u8], x: &mut [f32]) {
     for (block, x) in blocks_of::<Block, LEN>(bytes, x) {
         let d = f16::from_le_bytes(block.d).to_f32();
         let (low, high) = x.split_at_mut(LEN / 2);
@@ -34,10 +37,22 @@ fn decode(bytes: &[u8], x: &mut [f32]) {
 
 /// `d = m / −8` with `m` the value of largest magnitude (the first of equals), sign kept, so that `m` itself becomes −8;
 /// `q = min(15, ⌊x / d + 8.5⌋)`. The inverse scale is that of `d` before it is rounded to f16, as in llama.cpp.
-fn encode(x: &[f32], _: Option<&[f32]>, bytes: &mut [u8]) {
+/// With weights, the best scale of a search.
+#[inline(always)]
+pub(crate) fn encode(x: &[f32], weights: Option<&[f32]>, bytes: &mut [u8]) {
+    if let Some(weights) = weights {
+        return weighted::<Block>(x, weights, mean_square(x), bytes, |Group { x, w }, blocks| {
+            let (scale, codes) = symmetric(x, w, 8);
+            for (lane, block) in blocks.iter_mut().enumerate() {
+                block.d = f16::from_f32(scale.0[lane]).to_le_bytes();
+                for (j, q) in block.qs.iter_mut().enumerate() {
+                    *q = codes[j].0[lane] as u8 | (codes[j + LEN / 2].0[lane] as u8) << 4;
+                }
+            }
+        });
+    }
     for (x, block) in blocks_for::<Block, LEN>(x, bytes) {
-        let max = x.iter().fold(0.0_f32, |m, &x| if x.abs() > m.abs() { x } else { m });
-        let d = max / -8.0;
+        let d = first_largest(x) / -8.0;
         let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
         block.d = f16::from_f32(d).to_le_bytes();
         let quantize = |x: f32| ((x * inverse + 8.5) as u8).min(15);

@@ -7,14 +7,16 @@
 //! x[i] = d · sc[s] · q[i] − dmin · mn[s],  s = i / 32
 //! ```
 //!
-//! The 6-bit numbers of sub-blocks 0 to 3 are the low six bits of `scales[s]` (scale) and `scales[s + 4]` (minimum).
-//! Those of 4 to 7 have their low four bits in the nibbles of `scales[s + 4]` and their high two on top of those bytes.
+//! `scales` are unpacked by [`scale_min`].
 
 use half::f16;
 
-use crate::{Codec, blocks_of};
+use crate::search::Steps;
+use crate::super_block::{Rules, pack_nibbles, pack_scales_mins, part, quantize, scale_min};
+use crate::{Codec, blocks_for, blocks_of};
 
 const LEN: usize = 256;
+const SUB: usize = 32;
 
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
@@ -25,16 +27,17 @@ struct Block {
     qs: [u8; LEN / 2],
 }
 
-pub(crate) const CODEC: Codec = Codec { decode, encode: None };
+pub(crate) const CODEC: Codec = Codec { decode, encode: Some(encode) };
 
-fn decode(bytes: &[u8], x: &mut [f32]) {
+#[inline(always)]
+pub(crate) fn decode(bytes: &[u8], x: &mut [f32]) {
     for (block, x) in blocks_of::<Block, LEN>(bytes, x) {
         let d = f16::from_le_bytes(block.d).to_f32();
         let dmin = f16::from_le_bytes(block.dmin).to_f32();
-        for (s, x) in x.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+        for (s, x) in x.as_chunks_mut::<SUB>().0.iter_mut().enumerate() {
             let (scale, min) = scale_min(&block.scales, s);
             let (scale, min) = (d * f32::from(scale), dmin * f32::from(min));
-            let qs = &block.qs[s / 2 * 32..][..32];
+            let qs = &block.qs[s / 2 * SUB..][..SUB];
             for (x, q) in x.iter_mut().zip(qs) {
                 let q = if s % 2 == 0 { q & 15 } else { q >> 4 };
                 *x = scale * f32::from(q) - min;
@@ -43,12 +46,16 @@ fn decode(bytes: &[u8], x: &mut [f32]) {
     }
 }
 
-/// The 6-bit scale and minimum of sub-block `s`.
-fn scale_min(scales: &[u8; 12], s: usize) -> (u8, u8) {
-    if s < 4 {
-        (scales[s] & 63, scales[s + 4] & 63)
-    } else {
-        let low = scales[s + 4];
-        (low & 15 | scales[s - 4] >> 6 << 4, low >> 4 | scales[s] >> 6 << 4)
+const RULES: Rules =
+    Rules { n_max: 15, scale_max: 63, steps: Steps { first: -1.0, step: 0.1, count: 20 }, variance: 2.0 };
+
+/// Sub-blocks by `search::affine` on squared errors, packed.
+#[inline(always)]
+pub(crate) fn encode(x: &[f32], weights: Option<&[f32]>, bytes: &mut [u8]) {
+    for (number, (x, block)) in blocks_for::<Block, LEN>(x, bytes).enumerate() {
+        let found = quantize::<SUB, { LEN / SUB }, false>(x, part(weights, number), &RULES);
+        (block.d, block.dmin) = (found.d, found.dmin);
+        block.scales = pack_scales_mins(&found.sc, &found.mn);
+        pack_nibbles(&found.q, &mut block.qs);
     }
 }

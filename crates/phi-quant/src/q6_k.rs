@@ -11,22 +11,29 @@
 
 use half::f16;
 
-use crate::{Codec, blocks_of};
+use crate::importance::squares;
+use crate::lanes::{LANES, behind_each_other, is_zero, nearest, side_by_side};
+use crate::search::symmetric;
+use crate::super_block::part;
+use crate::{Codec, blocks_for, blocks_of};
 
 const LEN: usize = 256;
+const SUB: usize = 16;
+const SUBS: usize = LEN / SUB;
 
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
 struct Block {
     ql: [u8; LEN / 2],
     qh: [u8; LEN / 4],
-    scales: [i8; LEN / 16],
+    scales: [i8; SUBS],
     d: [u8; 2],
 }
 
-pub(crate) const CODEC: Codec = Codec { decode, encode: None };
+pub(crate) const CODEC: Codec = Codec { decode, encode: Some(encode) };
 
-fn decode(bytes: &[u8], x: &mut [f32]) {
+#[inline(always)]
+pub(crate) fn decode(bytes: &[u8], x: &mut [f32]) {
     for (block, x) in blocks_of::<Block, LEN>(bytes, x) {
         let d = f16::from_le_bytes(block.d).to_f32();
         let halves = x.as_chunks_mut::<128>().0.iter_mut().zip(block.ql.as_chunks::<64>().0);
@@ -38,6 +45,55 @@ fn decode(bytes: &[u8], x: &mut [f32]) {
                 let high = qh[l] >> (2 * g) & 3;
                 let q = (low | high << 4) as i8 - 32;
                 *x = d * f32::from(scales[i / 16]) * f32::from(q);
+            }
+        }
+    }
+}
+
+/// Scales of sub-blocks by `search::symmetric`, weighted by `x²` or by the matrix itself; the one of largest magnitude
+/// becomes −128 steps of `d`. Values are rounded once more by what was stored.
+#[inline(always)]
+pub(crate) fn encode(x: &[f32], weights: Option<&[f32]>, bytes: &mut [u8]) {
+    for (number, (x, block)) in blocks_for::<Block, LEN>(x, bytes).enumerate() {
+        let importance = part::<LEN>(weights, number);
+        let mut q = [0; LEN];
+        let mut scales = [0.0; SUBS];
+        for first in (0..SUBS).step_by(LANES) {
+            let at = first * SUB..(first + LANES) * SUB;
+            let lanes = side_by_side::<SUB>(&x[at.clone()]);
+            let w = match importance {
+                Some(importance) => side_by_side(&importance[at.clone()]),
+                None => squares(&lanes),
+            };
+            let (scale, codes) = symmetric(&lanes, &w, 32);
+            scales[first..][..LANES].copy_from_slice(&scale.0);
+            behind_each_other(&codes, &mut q[at]);
+        }
+        let largest = scales.iter().fold(0.0_f32, |m, &s| if s.abs() > m.abs() { s } else { m });
+        if is_zero(largest.abs()) {
+            *block = bytemuck::Zeroable::zeroed();
+            continue;
+        }
+        let inverse = -128.0 / largest;
+        block.d = f16::from_f32(1.0 / inverse).to_le_bytes();
+        block.scales = scales.map(|scale| nearest(inverse * scale).min(127) as i8);
+
+        let d = f16::from_le_bytes(block.d).to_f32();
+        for ((x, q), &sc) in x.as_chunks::<SUB>().0.iter().zip(q.as_chunks_mut::<SUB>().0).zip(&block.scales) {
+            let scale = d * f32::from(sc);
+            // Of a scale that was rounded to zero, the codes of the search stay.
+            if scale != 0.0 {
+                for (q, &x) in q.iter_mut().zip(x) {
+                    *q = (nearest(x / scale).clamp(-32, 31) + 32) as u8;
+                }
+            }
+        }
+        let halves = q.as_chunks::<128>().0.iter().zip(block.ql.as_chunks_mut::<64>().0);
+        for ((q, ql), qh) in halves.zip(block.qh.as_chunks_mut::<32>().0) {
+            for l in 0..32 {
+                ql[l] = q[l] & 15 | q[l + 64] << 4;
+                ql[l + 32] = q[l + 32] & 15 | q[l + 96] << 4;
+                qh[l] = q[l] >> 4 | q[l + 32] >> 4 << 2 | q[l + 64] >> 4 << 4 | q[l + 96] >> 4 << 6;
             }
         }
     }

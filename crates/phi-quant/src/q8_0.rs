@@ -21,7 +21,8 @@ struct Block {
 
 pub(crate) const CODEC: Codec = Codec { decode, encode: Some(encode) };
 
-fn decode(bytes: &[u8], x: &mut [f32]) {
+#[inline(always)]
+pub(crate) fn decode(bytes: &[u8], x: &mut [f32]) {
     for (block, x) in blocks_of::<Block, LEN>(bytes, x) {
         let d = f16::from_le_bytes(block.d).to_f32();
         for (x, &q) in x.iter_mut().zip(&block.q) {
@@ -32,7 +33,8 @@ fn decode(bytes: &[u8], x: &mut [f32]) {
 
 /// `d = max|x| / 127`, `q = round(x / d)`, halves away from zero. The inverse scale is that of `d` before it is rounded
 /// to f16, as in llama.cpp.
-fn encode(x: &[f32], _: Option<&[f32]>, bytes: &mut [u8]) {
+#[inline(always)]
+pub(crate) fn encode(x: &[f32], _: Option<&[f32]>, bytes: &mut [u8]) {
     for (x, block) in blocks_for::<Block, LEN>(x, bytes) {
         let largest = x.iter().fold(0.0_f32, |m, x| m.max(x.abs()));
         let d = largest / 127.0;

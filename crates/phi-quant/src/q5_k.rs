@@ -1,0 +1,67 @@
+//! Q5_K: 256 values in 5 bits; 8 sub-blocks of 32, each with a 6-bit scale and a 6-bit minimum.
+//!
+//! ```text
+//! byte   0..2    2..4       4..16        16..48   48..176
+//!        d f16   dmin f16   scales[12]   qh[32]   qs[128]: low nibbles, packed as in Q4_K
+//! x[i] = d · sc[s] · q[i] − dmin · mn[s],  s = i / 32,  bit 4 of q[i] is bit s of qh[i mod 32]
+//! ```
+//!
+//! `scales` are unpacked by [`scale_min`].
+
+use half::f16;
+
+use crate::search::Steps;
+use crate::super_block::{Rules, pack_nibbles, pack_scales_mins, part, quantize, scale_min};
+use crate::{Codec, blocks_for, blocks_of};
+
+const LEN: usize = 256;
+const SUB: usize = 32;
+
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+struct Block {
+    d: [u8; 2],
+    dmin: [u8; 2],
+    scales: [u8; 12],
+    qh: [u8; SUB],
+    qs: [u8; LEN / 2],
+}
+
+pub(crate) const CODEC: Codec = Codec { decode, encode: Some(encode) };
+
+#[inline(always)]
+pub(crate) fn decode(bytes: &[u8], x: &mut [f32]) {
+    for (block, x) in blocks_of::<Block, LEN>(bytes, x) {
+        let d = f16::from_le_bytes(block.d).to_f32();
+        let dmin = f16::from_le_bytes(block.dmin).to_f32();
+        for (s, x) in x.as_chunks_mut::<SUB>().0.iter_mut().enumerate() {
+            let (scale, min) = scale_min(&block.scales, s);
+            let (scale, min) = (d * f32::from(scale), dmin * f32::from(min));
+            let qs = &block.qs[s / 2 * SUB..][..SUB];
+            for ((x, q), qh) in x.iter_mut().zip(qs).zip(&block.qh) {
+                let low = if s % 2 == 0 { q & 15 } else { q >> 4 };
+                *x = scale * f32::from(low | (qh >> s & 1) << 4) - min;
+            }
+        }
+    }
+}
+
+const RULES: Rules =
+    Rules { n_max: 31, scale_max: 63, steps: Steps { first: -0.5, step: 0.1, count: 15 }, variance: 2.0 };
+
+/// Sub-blocks by `search::affine` on squared errors, packed.
+#[inline(always)]
+pub(crate) fn encode(x: &[f32], weights: Option<&[f32]>, bytes: &mut [u8]) {
+    for (number, (x, block)) in blocks_for::<Block, LEN>(x, bytes).enumerate() {
+        let found = quantize::<SUB, { LEN / SUB }, false>(x, part(weights, number), &RULES);
+        (block.d, block.dmin) = (found.d, found.dmin);
+        block.scales = pack_scales_mins(&found.sc, &found.mn);
+        block.qh = [0; SUB];
+        for (s, q) in found.q.as_chunks::<SUB>().0.iter().enumerate() {
+            for (qh, q) in block.qh.iter_mut().zip(q) {
+                *qh |= q >> 4 << s;
+            }
+        }
+        pack_nibbles(&found.q, &mut block.qs);
+    }
+}
