@@ -34,5 +34,22 @@ fn matmul(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, matmul);
+/// Packing one row, on one thread. Throughput in values.
+fn encode(c: &mut Criterion) {
+    let values = Rng::new(2).normals(COLS, 0.02);
+    for isa in Isa::available() {
+        let kernels = Kernels::new(isa, 1).expect("a thread starts");
+        let mut group = c.benchmark_group(format!("encode/{isa}"));
+        group.throughput(Throughput::Elements(COLS as u64));
+        let written = |dtype: &DType| codec(*dtype).is_some_and(|codec| codec.encode.is_some());
+        for &dtype in DType::ALL.iter().filter(|dtype| written(dtype)) {
+            let mut bytes = vec![0; COLS / dtype.block_len() * dtype.block_bytes()];
+            group.bench_function(BenchmarkId::from_parameter(dtype), |b| {
+                b.iter(|| kernels.encode(dtype, &values, None, &mut bytes));
+            });
+        }
+    }
+}
+
+criterion_group!(benches, matmul, encode);
 criterion_main!(benches);

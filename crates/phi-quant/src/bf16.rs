@@ -2,11 +2,10 @@
 //!
 //! Written by rounding to nearest even; NaN stays NaN.
 
+use fearless_simd::prelude::*;
 use half::bf16;
 
-use crate::{Codec, blocks_for, blocks_of};
-
-pub(crate) const CODEC: Codec = Codec { decode, encode: Some(encode) };
+use crate::{blocks_for, blocks_of};
 
 #[inline(always)]
 pub(crate) fn decode(bytes: &[u8], x: &mut [f32]) {
@@ -16,7 +15,7 @@ pub(crate) fn decode(bytes: &[u8], x: &mut [f32]) {
 }
 
 #[inline(always)]
-pub(crate) fn encode(x: &[f32], _: Option<&[f32]>, bytes: &mut [u8]) {
+pub(crate) fn encode(_: impl Simd, x: &[f32], _: Option<&[f32]>, bytes: &mut [u8]) {
     for ([x], block) in blocks_for::<[u8; 2], 1>(x, bytes) {
         *block = bf16::from_f32(*x).to_le_bytes();
     }

@@ -1,8 +1,7 @@
 //! F32: IEEE single precision, little-endian. `x[i] = value[i]`
 
-use crate::{Codec, blocks_for, blocks_of};
-
-pub(crate) const CODEC: Codec = Codec { decode, encode: Some(encode) };
+use crate::{blocks_for, blocks_of};
+use fearless_simd::prelude::*;
 
 #[inline(always)]
 pub(crate) fn decode(bytes: &[u8], x: &mut [f32]) {
@@ -12,7 +11,7 @@ pub(crate) fn decode(bytes: &[u8], x: &mut [f32]) {
 }
 
 #[inline(always)]
-pub(crate) fn encode(x: &[f32], _: Option<&[f32]>, bytes: &mut [u8]) {
+pub(crate) fn encode(_: impl Simd, x: &[f32], _: Option<&[f32]>, bytes: &mut [u8]) {
     for ([x], block) in blocks_for::<[u8; 4], 1>(x, bytes) {
         *block = x.to_le_bytes();
     }

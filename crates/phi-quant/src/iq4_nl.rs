@@ -6,12 +6,13 @@
 //! x[i] = d · VALUES[q[i]]
 //! ```
 
+use fearless_simd::prelude::*;
 use half::f16;
 
+use crate::blocks_of;
 use crate::importance::{squares, weigh};
-use crate::lanes::{LANES, Lanes, side_by_side};
+use crate::lanes::{LANES, all, side_by_side};
 use crate::search::{VALUES, nearest_entry, table};
-use crate::{Codec, blocks_of};
 
 const LEN: usize = 32;
 
@@ -22,8 +23,6 @@ struct Block {
     qs: [u8; LEN / 2],
 }
 
-pub(crate) const CODEC: Codec = Codec { decode, encode: Some(encode) };
-
 #[inline(always)]
 pub(crate) fn decode(bytes: &[u8], x: &mut [f32]) {
     for (block, x) in blocks_of::<Block, LEN>(bytes, x) {
@@ -33,22 +32,22 @@ pub(crate) fn decode(bytes: &[u8], x: &mut [f32]) {
 
 /// The best scale of a search; each value as the entry nearest to `x / d`, with `d` before it is rounded to f16.
 #[inline(always)]
-pub(crate) fn encode(x: &[f32], weights: Option<&[f32]>, bytes: &mut [u8]) {
+pub(crate) fn encode<S: Simd>(simd: S, x: &[f32], weights: Option<&[f32]>, bytes: &mut [u8]) {
     let blocks: &mut [Block] = bytemuck::cast_slice_mut(bytes);
     assert!(x.len() == blocks.len() * LEN, "{} blocks for {} values", blocks.len(), x.len());
     for (group, blocks) in blocks.chunks_mut(LANES).enumerate() {
         let x = &x[group * LANES * LEN..][..blocks.len() * LEN];
-        let lanes = side_by_side::<LEN>(x);
+        let lanes = side_by_side::<S, LEN>(simd, x);
         let w = match weights {
             Some(weights) => {
-                let variance = squares(&lanes).iter().fold(Lanes::all(0.0), |sum, &x2| sum + x2);
-                let importance = side_by_side(&weights[group * LANES * LEN..][..x.len()]);
-                weigh(&lanes, &importance, variance * Lanes::all(2.0 / LEN as f32))
+                let variance = squares(&lanes).iter().fold(all(simd, 0.0), |sum, &x2| sum + x2);
+                let importance = side_by_side(simd, &weights[group * LANES * LEN..][..x.len()]);
+                weigh(&lanes, &importance, variance * all(simd, 2.0 / LEN as f32))
             }
             None => squares(&lanes),
         };
         let scale = table(&lanes, &w);
-        for ((block, x), d) in blocks.iter_mut().zip(x.as_chunks::<LEN>().0).zip(scale.0) {
+        for ((block, x), d) in blocks.iter_mut().zip(x.as_chunks::<LEN>().0).zip(scale.to_array()) {
             block.d = f16::from_f32(d).to_le_bytes();
             pack_entries(x, d, &mut block.qs);
         }

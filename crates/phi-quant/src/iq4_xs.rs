@@ -9,14 +9,15 @@
 //! The low four bits of `sc[s]` are a nibble of `scales_l[s / 2]` (low for even `s`), the high two are bits `2s` of
 //! `scales_h`.
 
+use fearless_simd::prelude::*;
 use half::f16;
 
 use crate::importance::{squares, sum_of_squares, weigh};
 use crate::iq4_nl::{entries, pack_entries};
-use crate::lanes::{LANES, Lanes, nearest, side_by_side};
+use crate::lanes::{LANES, all, nearest, side_by_side};
 use crate::search::table;
 use crate::super_block::part;
-use crate::{Codec, blocks_for, blocks_of};
+use crate::{blocks_for, blocks_of};
 
 const LEN: usize = 256;
 const SUB: usize = 32;
@@ -29,8 +30,6 @@ struct Block {
     scales_l: [u8; LANES / 2],
     qs: [u8; LEN / 2],
 }
-
-pub(crate) const CODEC: Codec = Codec { decode, encode: Some(encode) };
 
 #[inline(always)]
 pub(crate) fn decode(bytes: &[u8], x: &mut [f32]) {
@@ -48,17 +47,17 @@ pub(crate) fn decode(bytes: &[u8], x: &mut [f32]) {
 
 /// The best scale of a search for each sub-block; the largest of them becomes −32 or 32 steps of `d`.
 #[inline(always)]
-pub(crate) fn encode(x: &[f32], weights: Option<&[f32]>, bytes: &mut [u8]) {
+pub(crate) fn encode<S: Simd>(simd: S, x: &[f32], weights: Option<&[f32]>, bytes: &mut [u8]) {
     for (number, (x, block)) in blocks_for::<Block, LEN>(x, bytes).enumerate() {
-        let lanes = side_by_side::<SUB>(x);
+        let lanes = side_by_side::<S, SUB>(simd, x);
         let w = match part::<LEN>(weights, number) {
             Some(importance) => {
                 let variance = sum_of_squares(x) * (2.0 / LEN as f32);
-                weigh(&lanes, &side_by_side(importance), Lanes::all(variance))
+                weigh(&lanes, &side_by_side(simd, importance), all(simd, variance))
             }
             None => squares(&lanes),
         };
-        let scales = table(&lanes, &w).0;
+        let scales = table(&lanes, &w).to_array();
         let largest = scales.iter().fold(0.0_f32, |m, &s| if s.abs() > m.abs() { s } else { m });
         let d = -largest / 32.0;
         let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };

@@ -45,6 +45,7 @@ mod super_block;
 mod tq1_0;
 mod tq2_0;
 
+use fearless_simd::{Level, dispatch};
 use phi_tensor::DType;
 
 /// How one format is read and, where we can, written. Both work on whole blocks, any number of them.
@@ -69,27 +70,36 @@ pub type Decode = fn(bytes: &[u8], x: &mut [f32]);
 /// Values of one row in, and the weight of each; packed blocks out.
 pub type Encode = fn(x: &[f32], weights: Option<&[f32]>, bytes: &mut [u8]);
 
-/// Every format once, and its module.
+/// Every format once, and its module. Both directions are compiled for each instruction set and chosen when called.
 macro_rules! formats {
     (written: $($w:ident = $w_module:ident),* ; read: $($r:ident = $r_module:ident),*) => {
         /// The codec of a format, or `None` for a format this program does not read.
         pub fn codec(dtype: DType) -> Option<&'static Codec> {
             Some(match dtype {
-                $(DType::$w => &$w_module::CODEC,)*
-                $(DType::$r => &$r_module::CODEC,)*
+                $(DType::$w => {
+                    const CODEC: Codec = Codec {
+                        decode: |bytes, x| dispatch!(Level::new(), _simd => $w_module::decode(bytes, x)),
+                        encode: Some(|x, weights, bytes| {
+                            dispatch!(Level::new(), simd => $w_module::encode(simd, x, weights, bytes));
+                        }),
+                    };
+                    &CODEC
+                })*
+                $(DType::$r => {
+                    const CODEC: Codec = Codec { decode: $r_module::decode, encode: None };
+                    &CODEC
+                })*
                 _ => return None,
             })
         }
 
-        /// What `codec(dtype)` encodes with, as code of the caller: where the caller is compiled for a certain instruction
-        /// set, so is this.
+        /// What `codec(dtype)` encodes with, without choosing an instruction set: to compare with.
         ///
         /// # Panics
         /// When the format has no encoder, or the lengths do not fit each other.
-        #[inline(always)]
-        pub fn encode_here(dtype: DType, x: &[f32], weights: Option<&[f32]>, bytes: &mut [u8]) {
+        pub fn encode_plainly(dtype: DType, x: &[f32], weights: Option<&[f32]>, bytes: &mut [u8]) {
             match dtype {
-                $(DType::$w => $w_module::encode(x, weights, bytes),)*
+                $(DType::$w => dispatch!(Level::baseline(), simd => $w_module::encode(simd, x, weights, bytes)),)*
                 _ => panic!("{dtype} has no encoder"),
             }
         }

@@ -8,7 +8,8 @@
 //!
 //! `DOUBLED` are twice the values of E2M1 (sign, two bits of exponent, one of mantissa), so that they are integers.
 
-use crate::{Codec, blocks_for, blocks_of};
+use crate::{blocks_for, blocks_of};
+use fearless_simd::prelude::*;
 
 const LEN: usize = 32;
 
@@ -21,8 +22,6 @@ struct Block {
     e: u8,
     qs: [u8; LEN / 2],
 }
-
-pub(crate) const CODEC: Codec = Codec { decode, encode: Some(encode) };
 
 #[inline(always)]
 pub(crate) fn decode(bytes: &[u8], x: &mut [f32]) {
@@ -38,7 +37,7 @@ pub(crate) fn decode(bytes: &[u8], x: &mut [f32]) {
 
 /// `e = ⌊log₂ max|x|⌋ − 2 + 127`, so that the largest value lies between 4 and 8; each value as the nearest float.
 #[inline(always)]
-pub(crate) fn encode(x: &[f32], _: Option<&[f32]>, bytes: &mut [u8]) {
+pub(crate) fn encode(_: impl Simd, x: &[f32], _: Option<&[f32]>, bytes: &mut [u8]) {
     for (x, block) in blocks_for::<Block, LEN>(x, bytes) {
         let largest = x.iter().fold(0.0_f32, |m, x| if m < x.abs() { x.abs() } else { m });
         // The logarithm is rounded to f32 first: just below a power of two it is that power's.

@@ -8,11 +8,12 @@
 //!
 //! Byte `l` of a half of 128 values has `q` of values `l`, `l + 32`, `l + 64` and `l + 96` of it, from the low bits up.
 
+use fearless_simd::prelude::*;
 use half::f16;
 
 use crate::search::Steps;
 use crate::super_block::{Rules, pack_crumbs, part, quantize};
-use crate::{Codec, blocks_for, blocks_of};
+use crate::{blocks_for, blocks_of};
 
 const LEN: usize = 256;
 const SUB: usize = 16;
@@ -25,8 +26,6 @@ struct Block {
     d: [u8; 2],
     dmin: [u8; 2],
 }
-
-pub(crate) const CODEC: Codec = Codec { decode, encode: Some(encode) };
 
 #[inline(always)]
 pub(crate) fn decode(bytes: &[u8], x: &mut [f32]) {
@@ -46,9 +45,9 @@ const RULES: Rules =
 
 /// Sub-blocks by `search::affine` on magnitudes of errors, packed.
 #[inline(always)]
-pub(crate) fn encode(x: &[f32], weights: Option<&[f32]>, bytes: &mut [u8]) {
+pub(crate) fn encode<S: Simd>(simd: S, x: &[f32], weights: Option<&[f32]>, bytes: &mut [u8]) {
     for (number, (x, block)) in blocks_for::<Block, LEN>(x, bytes).enumerate() {
-        let found = quantize::<SUB, { LEN / SUB }, true>(x, part(weights, number), &RULES);
+        let found = quantize::<S, SUB, { LEN / SUB }, true>(simd, x, part(weights, number), &RULES);
         (block.d, block.dmin) = (found.d, found.dmin);
         block.scales = std::array::from_fn(|s| found.sc[s] | found.mn[s] << 4);
         pack_crumbs(&found.q, &mut block.qs);

@@ -11,13 +11,14 @@
 //! nibble of `scales[s]` for `s < 8` and the high one of `scales[s − 8]` else; the high two are bits `2·(s / 4)` of
 //! `scales[8 + s mod 4]`.
 
+use fearless_simd::prelude::*;
 use half::f16;
 
 use crate::importance;
-use crate::lanes::{LANES, Lanes, behind_each_other, nearest, side_by_side};
+use crate::lanes::{LANES, all, behind_each_other, nearest, side_by_side};
 use crate::search::{descent, symmetric, symmetric_plain};
 use crate::super_block::{pack_crumbs, part};
-use crate::{Codec, blocks_for, blocks_of};
+use crate::{blocks_for, blocks_of};
 
 const LEN: usize = 256;
 const SUB: usize = 16;
@@ -31,8 +32,6 @@ struct Block {
     scales: [u8; 12],
     d: [u8; 2],
 }
-
-pub(crate) const CODEC: Codec = Codec { decode, encode: Some(encode) };
 
 #[inline(always)]
 pub(crate) fn decode(bytes: &[u8], x: &mut [f32]) {
@@ -51,30 +50,30 @@ pub(crate) fn decode(bytes: &[u8], x: &mut [f32]) {
 /// Scales of sub-blocks by `search::descent`, the largest of them as −32 steps of `d`; with weights both by
 /// `search::symmetric`. Values are rounded once more by what was stored.
 #[inline(always)]
-pub(crate) fn encode(x: &[f32], weights: Option<&[f32]>, bytes: &mut [u8]) {
+pub(crate) fn encode<S: Simd>(simd: S, x: &[f32], weights: Option<&[f32]>, bytes: &mut [u8]) {
     for (number, (x, block)) in blocks_for::<Block, LEN>(x, bytes).enumerate() {
         let importance = part::<LEN>(weights, number);
         let mut q = [0; LEN];
         let (mut scales, mut sums) = ([0.0; SUBS], [0.0; SUBS]);
         for first in (0..SUBS).step_by(LANES) {
             let at = first * SUB..(first + LANES) * SUB;
-            let lanes = side_by_side::<SUB>(&x[at.clone()]);
+            let lanes = side_by_side::<S, SUB>(simd, &x[at.clone()]);
             let (scale, codes) = match importance {
                 Some(importance) => {
                     let variance = 2.0 * importance::sum_of_squares(x) / LEN as f32;
-                    let importance = side_by_side(&importance[at.clone()]);
-                    let w = importance::weigh(&lanes, &importance, Lanes::all(variance));
-                    sums[first..][..LANES].copy_from_slice(&importance::sum(&w).0);
+                    let importance = side_by_side(simd, &importance[at.clone()]);
+                    let w = importance::weigh(&lanes, &importance, all(simd, variance));
+                    sums[first..][..LANES].copy_from_slice(&importance::sum(&w).to_array());
                     symmetric(&lanes, &w, 4)
                 }
                 None => descent(&lanes, 4),
             };
-            scales[first..][..LANES].copy_from_slice(&scale.0);
+            scales[first..][..LANES].copy_from_slice(&scale.to_array());
             behind_each_other(&codes, &mut q[at]);
         }
         let mut sc = [0; SUBS];
         let d = match importance {
-            Some(_) => symmetric_plain(&scales, &sums, 32, &mut sc),
+            Some(_) => symmetric_plain(simd, &scales, &sums, 32, &mut sc),
             None => code(&scales, &mut sc),
         };
         block.d = f16::from_f32(d).to_le_bytes();

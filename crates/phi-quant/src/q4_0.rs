@@ -6,11 +6,12 @@
 //! x[i] = d · (q[i] − 8)
 //! ```
 
+use fearless_simd::prelude::*;
 use half::f16;
 
 use crate::groups::{Group, mean_square, weighted};
 use crate::search::symmetric;
-use crate::{Codec, blocks_for, blocks_of, first_largest};
+use crate::{blocks_for, blocks_of, first_largest};
 
 const LEN: usize = 32;
 
@@ -20,8 +21,6 @@ struct Block {
     d: [u8; 2],
     qs: [u8; LEN / 2],
 }
-
-pub(crate) const CODEC: Codec = Codec { decode, encode: Some(encode) };
 
 #[inline(always)]
 pub(crate) fn decode(bytes: &[u8], x: &mut [f32]) {
@@ -39,14 +38,14 @@ pub(crate) fn decode(bytes: &[u8], x: &mut [f32]) {
 /// `q = min(15, ⌊x / d + 8.5⌋)`. The inverse scale is that of `d` before it is rounded to f16, as in llama.cpp.
 /// With weights, the best scale of a search.
 #[inline(always)]
-pub(crate) fn encode(x: &[f32], weights: Option<&[f32]>, bytes: &mut [u8]) {
+pub(crate) fn encode<S: Simd>(simd: S, x: &[f32], weights: Option<&[f32]>, bytes: &mut [u8]) {
     if let Some(weights) = weights {
-        return weighted::<Block>(x, weights, mean_square(x), bytes, |Group { x, w }, blocks| {
+        return weighted::<S, Block>(simd, x, weights, mean_square(x), bytes, |Group { x, w }, blocks| {
             let (scale, codes) = symmetric(x, w, 8);
             for (lane, block) in blocks.iter_mut().enumerate() {
-                block.d = f16::from_f32(scale.0[lane]).to_le_bytes();
+                block.d = f16::from_f32(scale[lane]).to_le_bytes();
                 for (j, q) in block.qs.iter_mut().enumerate() {
-                    *q = codes[j].0[lane] as u8 | (codes[j + LEN / 2].0[lane] as u8) << 4;
+                    *q = codes[j][lane] as u8 | (codes[j + LEN / 2][lane] as u8) << 4;
                 }
             }
         });

@@ -6,11 +6,12 @@
 //! x[i] = d · q[i] + m
 //! ```
 
+use fearless_simd::prelude::*;
 use half::f16;
 
 use crate::groups::{Group, mean_square, weighted};
 use crate::search::{WEIGHTED, affine};
-use crate::{Codec, blocks_for, blocks_of};
+use crate::{blocks_for, blocks_of};
 
 const LEN: usize = 32;
 
@@ -21,8 +22,6 @@ struct Block {
     m: [u8; 2],
     qs: [u8; LEN / 2],
 }
-
-pub(crate) const CODEC: Codec = Codec { decode, encode: Some(encode) };
 
 #[inline(always)]
 pub(crate) fn decode(bytes: &[u8], x: &mut [f32]) {
@@ -38,15 +37,15 @@ pub(crate) fn decode(bytes: &[u8], x: &mut [f32]) {
 
 /// `m = min x`, `d = (max x − m) / 15`, `q = ⌊(x − m) / d + ½⌋`; with weights, the best line of a search.
 #[inline(always)]
-pub(crate) fn encode(x: &[f32], weights: Option<&[f32]>, bytes: &mut [u8]) {
+pub(crate) fn encode<S: Simd>(simd: S, x: &[f32], weights: Option<&[f32]>, bytes: &mut [u8]) {
     if let Some(weights) = weights {
-        return weighted::<Block>(x, weights, mean_square(x), bytes, |Group { x, w }, blocks| {
-            let found = affine::<LEN, false>(x, w, 15, WEIGHTED);
+        return weighted::<S, Block>(simd, x, weights, mean_square(x), bytes, |Group { x, w }, blocks| {
+            let found = affine::<S, LEN, false>(x, w, 15, WEIGHTED);
             for (lane, block) in blocks.iter_mut().enumerate() {
-                block.d = f16::from_f32(found.scale.0[lane]).to_le_bytes();
-                block.m = f16::from_f32(-found.min.0[lane]).to_le_bytes();
+                block.d = f16::from_f32(found.scale[lane]).to_le_bytes();
+                block.m = f16::from_f32(-found.min[lane]).to_le_bytes();
                 for (j, q) in block.qs.iter_mut().enumerate() {
-                    *q = found.codes[j].0[lane] as u8 | (found.codes[j + LEN / 2].0[lane] as u8) << 4;
+                    *q = found.codes[j][lane] as u8 | (found.codes[j + LEN / 2][lane] as u8) << 4;
                 }
             }
         });

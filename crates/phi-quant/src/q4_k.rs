@@ -9,11 +9,12 @@
 //!
 //! `scales` are unpacked by [`scale_min`].
 
+use fearless_simd::prelude::*;
 use half::f16;
 
 use crate::search::Steps;
 use crate::super_block::{Rules, pack_nibbles, pack_scales_mins, part, quantize, scale_min};
-use crate::{Codec, blocks_for, blocks_of};
+use crate::{blocks_for, blocks_of};
 
 const LEN: usize = 256;
 const SUB: usize = 32;
@@ -26,8 +27,6 @@ struct Block {
     scales: [u8; 12],
     qs: [u8; LEN / 2],
 }
-
-pub(crate) const CODEC: Codec = Codec { decode, encode: Some(encode) };
 
 #[inline(always)]
 pub(crate) fn decode(bytes: &[u8], x: &mut [f32]) {
@@ -51,9 +50,9 @@ const RULES: Rules =
 
 /// Sub-blocks by `search::affine` on squared errors, packed.
 #[inline(always)]
-pub(crate) fn encode(x: &[f32], weights: Option<&[f32]>, bytes: &mut [u8]) {
+pub(crate) fn encode<S: Simd>(simd: S, x: &[f32], weights: Option<&[f32]>, bytes: &mut [u8]) {
     for (number, (x, block)) in blocks_for::<Block, LEN>(x, bytes).enumerate() {
-        let found = quantize::<SUB, { LEN / SUB }, false>(x, part(weights, number), &RULES);
+        let found = quantize::<S, SUB, { LEN / SUB }, false>(simd, x, part(weights, number), &RULES);
         (block.d, block.dmin) = (found.d, found.dmin);
         block.scales = pack_scales_mins(&found.sc, &found.mn);
         pack_nibbles(&found.q, &mut block.qs);

@@ -6,11 +6,12 @@
 //! x[i] = d · (q[i] − 16),  bit 4 of q[i] is bit i of qh
 //! ```
 
+use fearless_simd::prelude::*;
 use half::f16;
 
 use crate::groups::{Group, mean_square, weighted};
 use crate::search::symmetric;
-use crate::{Codec, blocks_for, blocks_of, first_largest};
+use crate::{blocks_for, blocks_of, first_largest};
 
 const LEN: usize = 32;
 
@@ -21,8 +22,6 @@ struct Block {
     qh: [u8; 4],
     qs: [u8; LEN / 2],
 }
-
-pub(crate) const CODEC: Codec = Codec { decode, encode: Some(encode) };
 
 #[inline(always)]
 pub(crate) fn decode(bytes: &[u8], x: &mut [f32]) {
@@ -36,13 +35,13 @@ pub(crate) fn decode(bytes: &[u8], x: &mut [f32]) {
 
 /// As Q4_0, with one bit more: `d = m / −16`, `q = min(31, ⌊x / d + 16.5⌋)`; with weights, the best scale of a search.
 #[inline(always)]
-pub(crate) fn encode(x: &[f32], weights: Option<&[f32]>, bytes: &mut [u8]) {
+pub(crate) fn encode<S: Simd>(simd: S, x: &[f32], weights: Option<&[f32]>, bytes: &mut [u8]) {
     if let Some(weights) = weights {
-        return weighted::<Block>(x, weights, mean_square(x), bytes, |Group { x, w }, blocks| {
+        return weighted::<S, Block>(simd, x, weights, mean_square(x), bytes, |Group { x, w }, blocks| {
             let (scale, codes) = symmetric(x, w, 16);
             for (lane, block) in blocks.iter_mut().enumerate() {
-                block.d = f16::from_f32(scale.0[lane]).to_le_bytes();
-                (block.qh, block.qs) = pack(&codes.map(|q| q.0[lane] as u8));
+                block.d = f16::from_f32(scale[lane]).to_le_bytes();
+                (block.qh, block.qs) = pack(&codes.map(|q| q[lane] as u8));
             }
         });
     }

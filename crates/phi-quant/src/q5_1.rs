@@ -6,13 +6,14 @@
 //! x[i] = d · q[i] + m,  bit 4 of q[i] is bit i of qh
 //! ```
 
+use fearless_simd::prelude::*;
 use half::f16;
 
 use crate::groups::{Group, mean_square, weighted};
 use crate::q4_1::extremes;
 use crate::q5_0::{pack, unpack};
 use crate::search::{WEIGHTED, affine};
-use crate::{Codec, blocks_for, blocks_of};
+use crate::{blocks_for, blocks_of};
 
 const LEN: usize = 32;
 
@@ -24,8 +25,6 @@ struct Block {
     qh: [u8; 4],
     qs: [u8; LEN / 2],
 }
-
-pub(crate) const CODEC: Codec = Codec { decode, encode: Some(encode) };
 
 #[inline(always)]
 pub(crate) fn decode(bytes: &[u8], x: &mut [f32]) {
@@ -39,14 +38,14 @@ pub(crate) fn decode(bytes: &[u8], x: &mut [f32]) {
 
 /// As Q4_1, with one bit more: `d = (max x − m) / 31`.
 #[inline(always)]
-pub(crate) fn encode(x: &[f32], weights: Option<&[f32]>, bytes: &mut [u8]) {
+pub(crate) fn encode<S: Simd>(simd: S, x: &[f32], weights: Option<&[f32]>, bytes: &mut [u8]) {
     if let Some(weights) = weights {
-        return weighted::<Block>(x, weights, mean_square(x), bytes, |Group { x, w }, blocks| {
-            let found = affine::<LEN, false>(x, w, 31, WEIGHTED);
+        return weighted::<S, Block>(simd, x, weights, mean_square(x), bytes, |Group { x, w }, blocks| {
+            let found = affine::<S, LEN, false>(x, w, 31, WEIGHTED);
             for (lane, block) in blocks.iter_mut().enumerate() {
-                block.d = f16::from_f32(found.scale.0[lane]).to_le_bytes();
-                block.m = f16::from_f32(-found.min.0[lane]).to_le_bytes();
-                (block.qh, block.qs) = pack(&found.codes.map(|q| q.0[lane] as u8));
+                block.d = f16::from_f32(found.scale[lane]).to_le_bytes();
+                block.m = f16::from_f32(-found.min[lane]).to_le_bytes();
+                (block.qh, block.qs) = pack(&found.codes.map(|q| q[lane] as u8));
             }
         });
     }

@@ -9,13 +9,14 @@
 //! Each half of 128 values has 64 bytes of `ql` and 32 of `qh`. Value `32g + l` of a half (g < 4) has its low four bits in
 //! `ql[32·(g mod 2) + l]`, the low nibble for g < 2 and the high one else, and its high two in bits `2g` of `qh[l]`.
 
+use fearless_simd::prelude::*;
 use half::f16;
 
 use crate::importance::squares;
 use crate::lanes::{LANES, behind_each_other, is_zero, nearest, side_by_side};
 use crate::search::symmetric;
 use crate::super_block::part;
-use crate::{Codec, blocks_for, blocks_of};
+use crate::{blocks_for, blocks_of};
 
 const LEN: usize = 256;
 const SUB: usize = 16;
@@ -29,8 +30,6 @@ struct Block {
     scales: [i8; SUBS],
     d: [u8; 2],
 }
-
-pub(crate) const CODEC: Codec = Codec { decode, encode: Some(encode) };
 
 #[inline(always)]
 pub(crate) fn decode(bytes: &[u8], x: &mut [f32]) {
@@ -53,20 +52,20 @@ pub(crate) fn decode(bytes: &[u8], x: &mut [f32]) {
 /// Scales of sub-blocks by `search::symmetric`, weighted by `x²` or by the matrix itself; the one of largest magnitude
 /// becomes −128 steps of `d`. Values are rounded once more by what was stored.
 #[inline(always)]
-pub(crate) fn encode(x: &[f32], weights: Option<&[f32]>, bytes: &mut [u8]) {
+pub(crate) fn encode<S: Simd>(simd: S, x: &[f32], weights: Option<&[f32]>, bytes: &mut [u8]) {
     for (number, (x, block)) in blocks_for::<Block, LEN>(x, bytes).enumerate() {
         let importance = part::<LEN>(weights, number);
         let mut q = [0; LEN];
         let mut scales = [0.0; SUBS];
         for first in (0..SUBS).step_by(LANES) {
             let at = first * SUB..(first + LANES) * SUB;
-            let lanes = side_by_side::<SUB>(&x[at.clone()]);
+            let lanes = side_by_side::<S, SUB>(simd, &x[at.clone()]);
             let w = match importance {
-                Some(importance) => side_by_side(&importance[at.clone()]),
+                Some(importance) => side_by_side(simd, &importance[at.clone()]),
                 None => squares(&lanes),
             };
             let (scale, codes) = symmetric(&lanes, &w, 32);
-            scales[first..][..LANES].copy_from_slice(&scale.0);
+            scales[first..][..LANES].copy_from_slice(&scale.to_array());
             behind_each_other(&codes, &mut q[at]);
         }
         let largest = scales.iter().fold(0.0_f32, |m, &s| if s.abs() > m.abs() { s } else { m });

@@ -6,9 +6,10 @@
 //! x[i] = d · q[i]
 //! ```
 
+use fearless_simd::prelude::*;
 use half::f16;
 
-use crate::{Codec, blocks_for, blocks_of};
+use crate::{blocks_for, blocks_of};
 
 const LEN: usize = 32;
 
@@ -18,8 +19,6 @@ struct Block {
     d: [u8; 2],
     q: [i8; LEN],
 }
-
-pub(crate) const CODEC: Codec = Codec { decode, encode: Some(encode) };
 
 #[inline(always)]
 pub(crate) fn decode(bytes: &[u8], x: &mut [f32]) {
@@ -34,7 +33,7 @@ pub(crate) fn decode(bytes: &[u8], x: &mut [f32]) {
 /// `d = max|x| / 127`, `q = round(x / d)`, halves away from zero. The inverse scale is that of `d` before it is rounded
 /// to f16, as in llama.cpp.
 #[inline(always)]
-pub(crate) fn encode(x: &[f32], _: Option<&[f32]>, bytes: &mut [u8]) {
+pub(crate) fn encode(_: impl Simd, x: &[f32], _: Option<&[f32]>, bytes: &mut [u8]) {
     for (x, block) in blocks_for::<Block, LEN>(x, bytes) {
         let largest = x.iter().fold(0.0_f32, |m, x| m.max(x.abs()));
         let d = largest / 127.0;

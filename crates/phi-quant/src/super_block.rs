@@ -4,10 +4,11 @@
 //! x[i] = d · sc[s] · q[i] − dmin · mn[s],  s = i / LEN
 //! ```
 
+use fearless_simd::prelude::*;
 use half::f16;
 
 use crate::importance;
-use crate::lanes::{LANES, Lanes, behind_each_other, nearest, side_by_side};
+use crate::lanes::{LANES, Lanes, all, behind_each_other, nearest, side_by_side};
 use crate::search::{Steps, WEIGHTED, affine, positive};
 
 pub(crate) const SUPER: usize = 256;
@@ -37,7 +38,8 @@ pub(crate) struct Affine<const SUBS: usize> {
 ///
 /// With `ABSOLUTE` errors are summed by magnitude, weighted by `|x|`; else squared, weighted by `√mean(x²) + |x|`.
 #[inline(always)]
-pub(crate) fn quantize<const LEN: usize, const SUBS: usize, const ABSOLUTE: bool>(
+pub(crate) fn quantize<S: Simd, const LEN: usize, const SUBS: usize, const ABSOLUTE: bool>(
+    simd: S,
     x: &[f32; SUPER],
     importance: Option<&[f32; SUPER]>,
     rules: &Rules,
@@ -50,21 +52,21 @@ pub(crate) fn quantize<const LEN: usize, const SUBS: usize, const ABSOLUTE: bool
     };
     for first in (0..SUBS).step_by(LANES) {
         let at = first * LEN..(first + LANES) * LEN;
-        let blocks = side_by_side::<LEN>(&x[at.clone()]);
+        let blocks = side_by_side::<S, LEN>(simd, &x[at.clone()]);
         let best = match importance {
             Some(importance) => {
-                let importance = side_by_side::<LEN>(&importance[at.clone()]);
-                let w = importance::weigh(&blocks, &importance, Lanes::all(variance));
-                sums[first..][..LANES].copy_from_slice(&importance::sum(&w).0);
-                affine::<LEN, false>(&blocks, &w, rules.n_max, WEIGHTED)
+                let importance = side_by_side::<S, LEN>(simd, &importance[at.clone()]);
+                let w = importance::weigh(&blocks, &importance, all(simd, variance));
+                sums[first..][..LANES].copy_from_slice(&importance::sum(&w).to_array());
+                affine::<S, LEN, false>(&blocks, &w, rules.n_max, WEIGHTED)
             }
             None => {
-                let w = plain_weights::<LEN, ABSOLUTE>(&blocks);
-                affine::<LEN, ABSOLUTE>(&blocks, &w, rules.n_max, rules.steps)
+                let w = plain_weights::<S, LEN, ABSOLUTE>(&blocks);
+                affine::<S, LEN, ABSOLUTE>(&blocks, &w, rules.n_max, rules.steps)
             }
         };
-        scales[first..][..LANES].copy_from_slice(&best.scale.0);
-        mins[first..][..LANES].copy_from_slice(&best.min.0);
+        scales[first..][..LANES].copy_from_slice(&best.scale.to_array());
+        mins[first..][..LANES].copy_from_slice(&best.min.to_array());
         behind_each_other(&best.codes, &mut found.q[at]);
     }
 
@@ -92,10 +94,11 @@ pub(crate) fn quantize<const LEN: usize, const SUBS: usize, const ABSOLUTE: bool
 }
 
 #[inline(always)]
-fn plain_weights<const LEN: usize, const ABSOLUTE: bool>(x: &[Lanes; LEN]) -> [Lanes; LEN] {
-    let squares = x.iter().fold(Lanes::all(0.0), |sum, &x| sum + x * x);
-    let average = (squares / Lanes::all(LEN as f32)).sqrt();
-    let mut w = [Lanes::all(0.0); LEN];
+fn plain_weights<S: Simd, const LEN: usize, const ABSOLUTE: bool>(x: &[Lanes<S>; LEN]) -> [Lanes<S>; LEN] {
+    let simd = x[0].simd;
+    let squares = x.iter().fold(all(simd, 0.0), |sum, &x| sum + x * x);
+    let average = (squares / all(simd, LEN as f32)).sqrt();
+    let mut w = [all(simd, 0.0); LEN];
     for (w, &x) in w.iter_mut().zip(x) {
         *w = if ABSOLUTE { x.abs() } else { average + x.abs() };
     }

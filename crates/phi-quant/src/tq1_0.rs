@@ -9,10 +9,11 @@
 //! A byte is a fraction of 256 whose digits to base 3 are the trits: `t = ⌊3 · frac(b · 3ⁿ / 256)⌋` for digit `n`. Bytes 0
 //! to 31 of `qs` have values `32n + m`, bytes 32 to 47 values `160 + 16n + m`, and `qh` values `240 + 4n + m` (n < 4).
 
+use fearless_simd::prelude::*;
 use half::f16;
 
 use crate::tq2_0::trits;
-use crate::{Codec, blocks_for, blocks_of};
+use crate::{blocks_for, blocks_of};
 
 const LEN: usize = 256;
 
@@ -26,8 +27,6 @@ struct Block {
 
 /// Bytes side by side, the value that the first begins with, and trits in each.
 const RUNS: [(std::ops::Range<usize>, usize, usize); 3] = [(0..32, 0, 5), (32..48, 160, 5), (48..52, 240, 4)];
-
-pub(crate) const CODEC: Codec = Codec { decode, encode: Some(encode) };
 
 #[inline(always)]
 pub(crate) fn decode(bytes: &[u8], x: &mut [f32]) {
@@ -50,7 +49,7 @@ pub(crate) fn decode(bytes: &[u8], x: &mut [f32]) {
 
 /// `d = max|x|`, trits as in TQ2_0. The fraction is rounded up, so that cutting off gives the digits back.
 #[inline(always)]
-pub(crate) fn encode(x: &[f32], _: Option<&[f32]>, bytes: &mut [u8]) {
+pub(crate) fn encode(_: impl Simd, x: &[f32], _: Option<&[f32]>, bytes: &mut [u8]) {
     for (x, block) in blocks_for::<Block, LEN>(x, bytes) {
         let (d, q) = trits(x);
         let packed = bytemuck::bytes_of_mut(block);

@@ -8,10 +8,11 @@
 //!
 //! Byte `l` of a half of 128 values has `q` of values `l`, `l + 32`, `l + 64` and `l + 96` of it, from the low bits up.
 
+use fearless_simd::prelude::*;
 use half::f16;
 
 use crate::super_block::pack_crumbs;
-use crate::{Codec, blocks_for, blocks_of};
+use crate::{blocks_for, blocks_of};
 
 const LEN: usize = 256;
 
@@ -21,8 +22,6 @@ struct Block {
     qs: [u8; LEN / 4],
     d: [u8; 2],
 }
-
-pub(crate) const CODEC: Codec = Codec { decode, encode: Some(encode) };
 
 #[inline(always)]
 pub(crate) fn decode(bytes: &[u8], x: &mut [f32]) {
@@ -38,7 +37,7 @@ pub(crate) fn decode(bytes: &[u8], x: &mut [f32]) {
 
 /// `d = max|x|`, `q = round(x / d) + 1`, halves away from zero.
 #[inline(always)]
-pub(crate) fn encode(x: &[f32], _: Option<&[f32]>, bytes: &mut [u8]) {
+pub(crate) fn encode(_: impl Simd, x: &[f32], _: Option<&[f32]>, bytes: &mut [u8]) {
     for (x, block) in blocks_for::<Block, LEN>(x, bytes) {
         let (d, q) = trits(x);
         block.d = f16::from_f32(d).to_le_bytes();
