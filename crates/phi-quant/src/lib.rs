@@ -24,10 +24,16 @@
 mod bf16;
 mod f16;
 mod f32;
+mod nvfp4;
+mod plain;
+mod q1_0;
+mod q2_0;
 mod q4_0;
 mod q4_k;
 mod q6_k;
 mod q8_0;
+mod q8_1;
+mod q8_k;
 
 use phi_tensor::DType;
 
@@ -63,6 +69,16 @@ pub fn codec(dtype: DType) -> Option<&'static Codec> {
         DType::Q4_K => &q4_k::CODEC,
         DType::Q6_K => &q6_k::CODEC,
         DType::Q8_0 => &q8_0::CODEC,
+        DType::Q1_0 => &q1_0::CODEC,
+        DType::Q2_0 => &q2_0::CODEC,
+        DType::Q8_1 => &q8_1::CODEC,
+        DType::Q8_K => &q8_k::CODEC,
+        DType::NVFP4 => &nvfp4::CODEC,
+        DType::I8 => &plain::I8,
+        DType::I16 => &plain::I16,
+        DType::I32 => &plain::I32,
+        DType::I64 => &plain::I64,
+        DType::F64 => &plain::F64,
         _ => return None,
     })
 }
