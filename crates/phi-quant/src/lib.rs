@@ -24,6 +24,14 @@
 mod bf16;
 mod f16;
 mod f32;
+mod grid;
+mod iq1_m;
+mod iq1_s;
+mod iq2_s;
+mod iq2_xs;
+mod iq2_xxs;
+mod iq3_s;
+mod iq3_xxs;
 mod nvfp4;
 mod plain;
 mod q1_0;
@@ -73,6 +81,13 @@ pub fn codec(dtype: DType) -> Option<&'static Codec> {
         DType::Q2_0 => &q2_0::CODEC,
         DType::Q8_1 => &q8_1::CODEC,
         DType::Q8_K => &q8_k::CODEC,
+        DType::IQ1_S => &iq1_s::CODEC,
+        DType::IQ1_M => &iq1_m::CODEC,
+        DType::IQ2_XXS => &iq2_xxs::CODEC,
+        DType::IQ2_XS => &iq2_xs::CODEC,
+        DType::IQ2_S => &iq2_s::CODEC,
+        DType::IQ3_XXS => &iq3_xxs::CODEC,
+        DType::IQ3_S => &iq3_s::CODEC,
         DType::NVFP4 => &nvfp4::CODEC,
         DType::I8 => &plain::I8,
         DType::I16 => &plain::I16,
