@@ -63,7 +63,11 @@ pub(crate) fn side_by_side<S: Simd, const LEN: usize>(simd: S, x: &[f32]) -> [La
             out[lane] = x;
         }
     }
-    out.map(|lanes| lanes.simd_into(simd))
+    let mut lanes = [all(simd, 0.0); LEN];
+    for (lanes, values) in lanes.iter_mut().zip(out) {
+        *lanes = values.simd_into(simd);
+    }
+    lanes
 }
 
 /// Codes of eight sub-blocks, back behind each other.

@@ -22,14 +22,27 @@
 #![forbid(unsafe_code)]
 
 mod bf16;
+mod block32;
 mod f16;
 mod f32;
+mod grid;
 mod groups;
 mod importance;
+mod iq1_m;
+mod iq1_s;
+mod iq2_s;
+mod iq2_xs;
+mod iq2_xxs;
+mod iq3_s;
+mod iq3_xxs;
 mod iq4_nl;
 mod iq4_xs;
 mod lanes;
 mod mxfp4;
+mod nvfp4;
+mod plain;
+mod q1_0;
+mod q2_0;
 mod q2_k;
 mod q3_k;
 mod q4_0;
@@ -40,6 +53,8 @@ mod q5_1;
 mod q5_k;
 mod q6_k;
 mod q8_0;
+mod q8_1;
+mod q8_k;
 mod search;
 mod super_block;
 mod tq1_0;
@@ -72,7 +87,7 @@ pub type Encode = fn(x: &[f32], weights: Option<&[f32]>, bytes: &mut [u8]);
 
 /// Every format once, and its module. Both directions are compiled for each instruction set and chosen when called.
 macro_rules! formats {
-    (written: $($w:ident = $w_module:ident),* ; read: $($r:ident = $r_module:ident),*) => {
+    (written: $($w:ident = $w_module:ident),* ; read: $($r:ident = $decode:path),*) => {
         /// The codec of a format, or `None` for a format this program does not read.
         pub fn codec(dtype: DType) -> Option<&'static Codec> {
             Some(match dtype {
@@ -86,7 +101,10 @@ macro_rules! formats {
                     &CODEC
                 })*
                 $(DType::$r => {
-                    const CODEC: Codec = Codec { decode: $r_module::decode, encode: None };
+                    const CODEC: Codec = Codec {
+                        decode: |bytes, x| dispatch!(Level::new(), _simd => $decode(bytes, x)),
+                        encode: None,
+                    };
                     &CODEC
                 })*
                 _ => return None,
@@ -113,6 +131,12 @@ formats! {
         Q2_K = q2_k, Q3_K = q3_k, Q4_K = q4_k, Q5_K = q5_k, Q6_K = q6_k,
         IQ4_NL = iq4_nl, IQ4_XS = iq4_xs, TQ1_0 = tq1_0, TQ2_0 = tq2_0, MXFP4 = mxfp4;
     read:
+        IQ1_S = iq1_s::decode, IQ1_M = iq1_m::decode,
+        IQ2_XXS = iq2_xxs::decode, IQ2_XS = iq2_xs::decode, IQ2_S = iq2_s::decode,
+        IQ3_XXS = iq3_xxs::decode, IQ3_S = iq3_s::decode,
+        NVFP4 = nvfp4::decode, Q1_0 = q1_0::decode, Q2_0 = q2_0::decode, Q8_1 = q8_1::decode, Q8_K = q8_k::decode,
+        I8 = plain::decode_i8, I16 = plain::decode_i16, I32 = plain::decode_i32, I64 = plain::decode_i64,
+        F64 = plain::decode_f64
 }
 
 /// Views packed bytes as blocks beside the values they stand for.
@@ -155,10 +179,4 @@ fn blocks_for<'a, B: bytemuck::Pod, const N: usize>(
 
 fn x_len<const N: usize>(chunks: &[[f32; N]], rest: &[f32]) -> usize {
     chunks.len() * N + rest.len()
-}
-
-/// The value of largest magnitude, with its sign; of equals the first.
-#[inline(always)]
-fn first_largest(x: &[f32]) -> f32 {
-    x.iter().fold(0.0, |m: f32, &x| if x.abs() > m.abs() { x } else { m })
 }

@@ -9,9 +9,10 @@
 use fearless_simd::prelude::*;
 use half::f16;
 
+use crate::block32::{Block32, first_largest, pack_nibbles};
 use crate::groups::{Group, mean_square, weighted};
 use crate::search::symmetric;
-use crate::{blocks_for, blocks_of, first_largest};
+use crate::{blocks_for, blocks_of};
 
 const LEN: usize = 32;
 
@@ -44,20 +45,15 @@ pub(crate) fn encode<S: Simd>(simd: S, x: &[f32], weights: Option<&[f32]>, bytes
             let (scale, codes) = symmetric(x, w, 8);
             for (lane, block) in blocks.iter_mut().enumerate() {
                 block.d = f16::from_f32(scale[lane]).to_le_bytes();
-                for (j, q) in block.qs.iter_mut().enumerate() {
-                    *q = codes[j][lane] as u8 | (codes[j + LEN / 2][lane] as u8) << 4;
-                }
+                block.qs = pack_nibbles(&codes.map(|q| q[lane] as u8));
             }
         });
     }
     for (x, block) in blocks_for::<Block, LEN>(x, bytes) {
-        let d = first_largest(x) / -8.0;
+        let d = first_largest(simd, x) / -8.0;
         let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
         block.d = f16::from_f32(d).to_le_bytes();
-        let quantize = |x: f32| ((x * inverse + 8.5) as u8).min(15);
-        let (low, high) = x.split_at(LEN / 2);
-        for ((q, &low), &high) in block.qs.iter_mut().zip(low).zip(high) {
-            *q = quantize(low) | quantize(high) << 4;
-        }
+        let q = Block32::new(simd, x).line(0.0, inverse, 8.5).bytes();
+        block.qs = pack_nibbles(&q.map(|q| q.min(15)));
     }
 }

@@ -9,6 +9,7 @@
 use fearless_simd::prelude::*;
 use half::f16;
 
+use crate::block32::{Block32, extremes, pack_nibbles};
 use crate::groups::{Group, mean_square, weighted};
 use crate::search::{WEIGHTED, affine};
 use crate::{blocks_for, blocks_of};
@@ -44,29 +45,17 @@ pub(crate) fn encode<S: Simd>(simd: S, x: &[f32], weights: Option<&[f32]>, bytes
             for (lane, block) in blocks.iter_mut().enumerate() {
                 block.d = f16::from_f32(found.scale[lane]).to_le_bytes();
                 block.m = f16::from_f32(-found.min[lane]).to_le_bytes();
-                for (j, q) in block.qs.iter_mut().enumerate() {
-                    *q = found.codes[j][lane] as u8 | (found.codes[j + LEN / 2][lane] as u8) << 4;
-                }
+                block.qs = pack_nibbles(&found.codes.map(|q| q[lane] as u8));
             }
         });
     }
     for (x, block) in blocks_for::<Block, LEN>(x, bytes) {
-        let (min, max) = extremes(x);
+        let (min, max) = extremes(simd, x);
         let d = (max - min) / 15.0;
         let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
         block.d = f16::from_f32(d).to_le_bytes();
         block.m = f16::from_f32(min).to_le_bytes();
-        let quantize = |x: f32| (((x - min) * inverse + 0.5) as u8).min(15);
-        let (low, high) = x.split_at(LEN / 2);
-        for ((q, &low), &high) in block.qs.iter_mut().zip(low).zip(high) {
-            *q = quantize(low) | quantize(high) << 4;
-        }
+        let q = Block32::new(simd, x).line(min, inverse, 0.5).bytes();
+        block.qs = pack_nibbles(&q.map(|q| q.min(15)));
     }
-}
-
-/// The least and the greatest.
-#[inline(always)]
-pub(crate) fn extremes(x: &[f32; LEN]) -> (f32, f32) {
-    x.iter()
-        .fold((f32::MAX, -f32::MAX), |(min, max), &x| (if x < min { x } else { min }, if x > max { x } else { max }))
 }

@@ -9,9 +9,10 @@
 use fearless_simd::prelude::*;
 use half::f16;
 
+use crate::block32::{Block32, first_largest, pack_nibbles};
 use crate::groups::{Group, mean_square, weighted};
 use crate::search::symmetric;
-use crate::{blocks_for, blocks_of, first_largest};
+use crate::{blocks_for, blocks_of};
 
 const LEN: usize = 32;
 
@@ -46,10 +47,10 @@ pub(crate) fn encode<S: Simd>(simd: S, x: &[f32], weights: Option<&[f32]>, bytes
         });
     }
     for (x, block) in blocks_for::<Block, LEN>(x, bytes) {
-        let d = first_largest(x) / -16.0;
+        let d = first_largest(simd, x) / -16.0;
         let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
         block.d = f16::from_f32(d).to_le_bytes();
-        (block.qh, block.qs) = pack(&x.map(|x| ((x * inverse + 16.5) as u8).min(31)));
+        (block.qh, block.qs) = pack(&Block32::new(simd, x).line(0.0, inverse, 16.5).bytes().map(|q| q.min(31)));
     }
 }
 
@@ -67,5 +68,5 @@ pub(crate) fn unpack(qh: &[u8; 4], qs: &[u8; LEN / 2]) -> [u8; LEN] {
 #[inline(always)]
 pub(crate) fn pack(q: &[u8; LEN]) -> ([u8; 4], [u8; LEN / 2]) {
     let qh = q.iter().enumerate().fold(0, |qh, (i, &q)| qh | u32::from(q >> 4 & 1) << i);
-    (qh.to_le_bytes(), std::array::from_fn(|j| q[j] & 15 | q[j + LEN / 2] << 4))
+    (qh.to_le_bytes(), pack_nibbles(&q.map(|q| q & 15)))
 }

@@ -9,8 +9,8 @@
 use fearless_simd::prelude::*;
 use half::f16;
 
+use crate::block32::{Block32, extremes};
 use crate::groups::{Group, mean_square, weighted};
-use crate::q4_1::extremes;
 use crate::q5_0::{pack, unpack};
 use crate::search::{WEIGHTED, affine};
 use crate::{blocks_for, blocks_of};
@@ -50,11 +50,11 @@ pub(crate) fn encode<S: Simd>(simd: S, x: &[f32], weights: Option<&[f32]>, bytes
         });
     }
     for (x, block) in blocks_for::<Block, LEN>(x, bytes) {
-        let (min, max) = extremes(x);
+        let (min, max) = extremes(simd, x);
         let d = (max - min) / 31.0;
         let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
         block.d = f16::from_f32(d).to_le_bytes();
         block.m = f16::from_f32(min).to_le_bytes();
-        (block.qh, block.qs) = pack(&x.map(|x| ((x - min) * inverse + 0.5) as u8));
+        (block.qh, block.qs) = pack(&Block32::new(simd, x).line(min, inverse, 0.5).bytes());
     }
 }

@@ -9,6 +9,7 @@
 use fearless_simd::prelude::*;
 use half::f16;
 
+use crate::block32::Block32;
 use crate::{blocks_for, blocks_of};
 
 const LEN: usize = 32;
@@ -33,14 +34,12 @@ pub(crate) fn decode(bytes: &[u8], x: &mut [f32]) {
 /// `d = max|x| / 127`, `q = round(x / d)`, halves away from zero. The inverse scale is that of `d` before it is rounded
 /// to f16, as in llama.cpp.
 #[inline(always)]
-pub(crate) fn encode(_: impl Simd, x: &[f32], _: Option<&[f32]>, bytes: &mut [u8]) {
+pub(crate) fn encode<S: Simd>(simd: S, x: &[f32], _: Option<&[f32]>, bytes: &mut [u8]) {
     for (x, block) in blocks_for::<Block, LEN>(x, bytes) {
-        let largest = x.iter().fold(0.0_f32, |m, x| m.max(x.abs()));
-        let d = largest / 127.0;
+        let x = Block32::new(simd, x);
+        let d = x.largest() / 127.0;
         let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
         block.d = f16::from_f32(d).to_le_bytes();
-        for (q, x) in block.q.iter_mut().zip(x) {
-            *q = (x * inverse).round() as i8;
-        }
+        block.q = bytemuck::cast(x.rounded(inverse).bytes());
     }
 }
