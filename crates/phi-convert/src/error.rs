@@ -79,6 +79,9 @@ pub enum Problem {
     /// A pipe, a device or a folder.
     #[error("not a regular file")]
     NotRegular,
+    /// Not an importance matrix that can be used.
+    #[error("{0}")]
+    Importance(String),
     /// Not even a length.
     #[error("file has {got} bytes, need {need}")]
     TooSmall {

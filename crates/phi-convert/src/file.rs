@@ -55,22 +55,3 @@ pub(crate) fn json_error(field: &str, text: &[u8], start: u64, error: &serde_jso
     let what = shown.split(" at line ").next().unwrap_or(&shown).into();
     ConvertError::new(field, start.saturating_add(at as u64), Problem::Json { what, line, column })
 }
-
-/// Fills `bytes` from position `start`, without moving anything: any number of threads may do so at once.
-pub(crate) fn read_at(file: &File, bytes: &mut [u8], start: u64) -> io::Result<()> {
-    #[cfg(unix)]
-    {
-        std::os::unix::fs::FileExt::read_exact_at(file, bytes, start)
-    }
-    #[cfg(windows)]
-    {
-        let mut done = 0;
-        while done < bytes.len() {
-            match std::os::windows::fs::FileExt::seek_read(file, &mut bytes[done..], start + done as u64)? {
-                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                n => done += n,
-            }
-        }
-        Ok(())
-    }
-}

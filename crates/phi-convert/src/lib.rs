@@ -27,6 +27,7 @@ mod config;
 mod error;
 mod file;
 mod generation;
+mod importance;
 mod model;
 mod recipe;
 pub mod safetensors;
@@ -37,8 +38,9 @@ mod tokenizer;
 pub use arch::{Layout, Want};
 pub use config::{Config, Longrope, Rope};
 pub use error::{ConvertError, Problem, Warning};
+pub use importance::Importance;
 pub use model::{Model, Options, Tensor};
-pub use recipe::{Choice, Recipe};
+pub use recipe::{Choice, Facts, FileType, Item, Recipe, Rule, file_order};
 
 /// The two tensors that a tied model has in one.
 const EMBEDDING: &str = "model.embed_tokens.weight";

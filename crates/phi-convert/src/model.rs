@@ -8,7 +8,7 @@ use crate::card;
 use crate::config::Config;
 use crate::error::{ConvertError, Problem, Result, Warning};
 use crate::generation::Generation;
-use crate::recipe::{Choice, Recipe};
+use crate::recipe::{FileType, file_order};
 use crate::safetensors::Entry;
 use crate::shards::Shards;
 use crate::title::{self, Title};
@@ -88,9 +88,8 @@ impl Model {
                 data: Data::Made(values.iter().flat_map(|x| x.to_le_bytes()).collect()),
             });
         }
-        // The order of llama-quantize: what exists once, then layer by layer, each by name. It does not depend on how the
-        // numbers were spread over files.
-        tensors.sort_by(|a, b| (a.layer, &a.name).cmp(&(b.layer, &b.name)));
+        // It does not depend on how the numbers were spread over files.
+        tensors.sort_by(|a, b| file_order((a.layer, &a.name), (b.layer, &b.name)));
         warnings.extend(unused(&layout, &shards));
 
         let n_params = tensors.iter().map(|t| t.shape.len()).sum();
@@ -129,22 +128,14 @@ impl Model {
         &self.inputs
     }
 
-    /// The type that a recipe gives to a tensor.
-    pub fn choose(&self, tensor: &Tensor, recipe: &Recipe) -> Choice {
-        recipe.choose(tensor.role, &tensor.shape, self.tied)
-    }
-
-    /// The file to be.
-    pub fn blueprint(&self, recipe: &Recipe) -> Blueprint {
+    /// The keys of a file of this type.
+    pub fn blueprint(&self, file_type: FileType) -> Blueprint {
         let mut file = Blueprint::new();
         for (key, value) in &self.keys {
             file.set(key, value.clone());
         }
         file.set("general.quantization_version", QUANTIZATION_VERSION);
-        file.set("general.file_type", recipe.file_type);
-        for tensor in &self.tensors {
-            file.tensor(&tensor.name, self.choose(tensor, recipe).dtype, tensor.shape);
-        }
+        file.set("general.file_type", file_type.id());
         file
     }
 

@@ -52,7 +52,8 @@ impl Safetensors {
     pub fn open(path: &Path) -> Result<Safetensors> {
         let (file, file_bytes) = file::open(path)?;
         let read = |bytes: &mut [u8], start| {
-            file::read_at(&file, bytes, start).map_err(|e| ConvertError::new("header", None, Problem::Io(e)).of(path))
+            phi_gguf::read_at(&file, bytes, start)
+                .map_err(|e| ConvertError::new("header", None, Problem::Io(e)).of(path))
         };
         if file_bytes < LENGTH_BYTES {
             let problem = Problem::TooSmall { got: file_bytes, need: LENGTH_BYTES };
@@ -85,7 +86,7 @@ impl Safetensors {
 
     /// Fills `bytes` with the bytes of `entry` from `first` on.
     pub fn read(&self, entry: &Entry, first: u64, bytes: &mut [u8]) -> Result<()> {
-        let read = file::read_at(&self.file, bytes, entry.start.saturating_add(first));
+        let read = phi_gguf::read_at(&self.file, bytes, entry.start.saturating_add(first));
         read.map_err(|e| ConvertError::new(printable(&entry.name), entry.start, Problem::Io(e)).of(&self.path))
     }
 }

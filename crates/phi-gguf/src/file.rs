@@ -1,6 +1,7 @@
 use std::collections::HashMap;
 use std::fs::File;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use phi_tensor::{Bytes, Tensor};
 
@@ -17,6 +18,7 @@ type Result<T> = std::result::Result<T, GgufError>;
 pub struct Gguf {
     header: Header,
     parts: Vec<Bytes>,
+    paths: Vec<PathBuf>,
     by_name: HashMap<String, usize>,
 }
 
@@ -30,7 +32,10 @@ impl Gguf {
         let count = header.metadata.find::<u64>("split.count")?.unwrap_or(1);
         if count <= 1 {
             // Where the name only looks like that of a later part, the file of this name is meant.
-            return if first_path == path { Self::assemble(header, vec![first]) } else { Self::from_bytes(map(path)?) };
+            let mut file =
+                if first_path == path { Self::assemble(header, vec![first])? } else { Self::from_bytes(map(path)?)? };
+            file.paths = vec![path.to_path_buf()];
+            return Ok(file);
         }
         let Some(name) = name.filter(|name| name.count == count) else { return Err(alone(&header.metadata, count)?) };
         if count > limits::PARTS.max {
@@ -51,6 +56,7 @@ impl Gguf {
 
     fn open_parts(mut header: Header, first: Bytes, name: &SplitName) -> Result<Gguf> {
         let mut parts = vec![first];
+        let paths = (1..=name.count).map(|number| name.part(number)).collect();
         for number in 1..=name.count {
             let path = name.part(number);
             let index = parts.len();
@@ -77,7 +83,9 @@ impl Gguf {
             let at = header.metadata.offset(TENSORS);
             return Err(GgufError::new(TENSORS, at, Problem::SplitPart { got, want }));
         }
-        Self::assemble(header, parts)
+        let mut file = Self::assemble(header, parts)?;
+        file.paths = paths;
+        Ok(file)
     }
 
     fn assemble(header: Header, parts: Vec<Bytes>) -> Result<Gguf> {
@@ -88,7 +96,7 @@ impl Gguf {
                 return Err(GgufError::new(format!("tensor[{i}] \"{}\"", tensor.name), None, problem));
             }
         }
-        Ok(Gguf { header, parts, by_name })
+        Ok(Gguf { header, parts, paths: Vec::new(), by_name })
     }
 
     /// The header; for a split file that of the first part, with the tensors of all.
@@ -109,6 +117,11 @@ impl Gguf {
     /// What is odd but harmless.
     pub fn warnings(&self) -> &[Warning] {
         &self.header.warnings
+    }
+
+    /// The file, or the files of all parts: a tensor lies in number [`TensorInfo::part`]. None for bytes in memory.
+    pub fn paths(&self) -> &[PathBuf] {
+        &self.paths
     }
 
     /// Bytes of all parts.
@@ -178,6 +191,29 @@ pub fn map(path: &Path) -> Result<Bytes> {
     // users to do the same. A file that shrinks all the same ends the process by a signal, it never yields wrong data.
     let map = unsafe { memmap2::Mmap::map(&file) }.map_err(io)?;
     Ok(Bytes::new(map))
+}
+
+/// Fills `bytes` from position `start`, without moving anything: any number of threads may do so at once.
+pub fn read_at(file: &File, bytes: &mut [u8], start: u64) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::FileExt::read_exact_at(file, bytes, start)
+    }
+    #[cfg(windows)]
+    {
+        let mut done = 0;
+        while done < bytes.len() {
+            match std::os::windows::fs::FileExt::seek_read(
+                file,
+                bytes.get_mut(done..).unwrap_or_default(),
+                start.saturating_add(done as u64),
+            )? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                n => done = done.saturating_add(n),
+            }
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -43,7 +43,7 @@ mod writer;
 
 pub use blueprint::{Blueprint, TensorSpec};
 pub use error::{GgufError, Problem, printable};
-pub use file::{Gguf, map};
+pub use file::{Gguf, map, read_at};
 pub use header::{Header, TensorInfo, Warning};
 pub use limits::{LIMITS, Limit};
 pub use metadata::{Entry, FromValue, Metadata};

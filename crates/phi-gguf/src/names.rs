@@ -48,6 +48,11 @@ pub fn role(name: &str) -> Option<(Role, Option<usize>)> {
     table.iter().find(|(_, t)| *t == text).map(|(role, _)| (*role, layer))
 }
 
+/// The layer that a name says, standard or not.
+pub fn layer(name: &str) -> Option<usize> {
+    name.strip_prefix("blk.")?.split_once('.')?.0.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -14,6 +14,14 @@ pub struct SplitName {
 }
 
 impl SplitName {
+    /// The names of `count` parts of a file: those of `model.gguf` are `model-00001-of-…`.
+    pub fn of(path: &Path, count: u64) -> SplitName {
+        let dir = path.parent().unwrap_or(Path::new("")).to_path_buf();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let stem = name.strip_suffix(".gguf").unwrap_or(&name).to_string();
+        SplitName { dir, stem, number: 1, count }
+    }
+
     /// Reads the name of a part, if `path` is one.
     pub fn parse(path: &Path) -> Option<SplitName> {
         let rest = path.file_name()?.to_str()?.strip_suffix(".gguf")?;

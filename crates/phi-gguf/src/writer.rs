@@ -3,6 +3,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use fs4::FileExt;
+use sha2::{Digest, Sha256};
 
 use crate::GgufError;
 use crate::blueprint::Blueprint;
@@ -10,6 +11,10 @@ use crate::header::{Header, MAGIC};
 
 /// Room that must be left on the disk after the file is written.
 const SPARE_BYTES: u64 = 64 << 20;
+/// Written bytes that the system may hold back. The disk works while we do, and the end comes without a long wait.
+const HELD_BACK_BYTES: u64 = 128 << 20;
+/// Read back at a time.
+const READ_BYTES: usize = 1 << 20;
 
 /// How to treat what is already there.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +23,10 @@ pub struct WriteOptions {
     pub force: bool,
     /// Files that are read while this one is written: never to be replaced.
     pub inputs: Vec<PathBuf>,
+    /// Read everything back at the end, and compare checksums.
+    pub verify: bool,
+    /// Leave the unfinished file where it is when something goes wrong.
+    pub keep_partial: bool,
 }
 
 /// Writes a file of known layout so that its final name is either absent (or what it was before) or complete.
@@ -33,6 +42,13 @@ pub struct Writer {
     done: usize,
     /// Bytes of the current tensor that are written.
     written: u64,
+    /// Of the finished file, as far as it is written.
+    checksum: Sha256,
+    /// Bytes since the system was last told to write what it holds back.
+    held_back: u64,
+    force: bool,
+    verify: bool,
+    keep_partial: bool,
     finished: bool,
 }
 
@@ -43,6 +59,8 @@ pub struct Written {
     pub path: PathBuf,
     /// Its length.
     pub bytes: u64,
+    /// SHA-256 of its bytes, in hexadecimal digits.
+    pub sha256: String,
 }
 
 /// Why a file was not written. Nothing is left under its final name that was not there before.
@@ -129,7 +147,20 @@ impl Writer {
             }
         };
         let path = path.to_path_buf();
-        let mut writer = Writer { blueprint, file, partial, path, done: 0, written: 0, finished: false };
+        let mut writer = Writer {
+            blueprint,
+            file,
+            partial,
+            path,
+            done: 0,
+            written: 0,
+            checksum: Sha256::new(),
+            held_back: 0,
+            force: options.force,
+            verify: options.verify,
+            keep_partial: options.keep_partial,
+            finished: false,
+        };
         // Another writer may have finished since the first look. From here on the partial file keeps others out.
         check_target(&writer.path, options)?;
         // A full disk appears now and not after 20 minutes. Not every file system can do it, and none has to.
@@ -140,6 +171,7 @@ impl Writer {
             _ => {}
         }
         let mut header = writer.blueprint.header_bytes();
+        writer.checksum.update(&header);
         // Until the end the file must not look like one.
         if let Some(magic) = header.first_chunk_mut::<4>() {
             *magic = [0; 4];
@@ -160,18 +192,30 @@ impl Writer {
     /// When more bytes come than the blueprint has.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), WriteError> {
         let tensor = self.blueprint.tensors().get(self.done).expect("there is no further tensor to write");
-        let need = tensor.bytes();
+        let (need, padded) = (tensor.bytes(), self.blueprint.padded(tensor));
         let name = tensor.name.clone();
         let written = self.written.saturating_add(bytes.len() as u64);
         assert!(written <= need, "`{name}` has {need} bytes, not {written}");
-        self.file.write_all(bytes).map_err(|e| self.failed(&name, self.written, need, e))?;
+        self.append(bytes).map_err(|e| self.failed(&name, self.written, need, e))?;
         self.written = written;
         if written == need {
-            let padding = self.blueprint.padded(tensor).saturating_sub(need);
+            let padding = padded.saturating_sub(need);
             let zeros = vec![0; usize::try_from(padding).unwrap_or(0)];
-            self.file.write_all(&zeros).map_err(|e| self.failed(&name, need, need, e))?;
+            self.append(&zeros).map_err(|e| self.failed(&name, need, need, e))?;
             self.done = self.done.saturating_add(1);
             self.written = 0;
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes)?;
+        self.checksum.update(bytes);
+        self.held_back = self.held_back.saturating_add(bytes.len() as u64);
+        if self.held_back >= HELD_BACK_BYTES {
+            self.held_back = 0;
+            // Also where a full disk is heard of early.
+            self.file.sync_data()?;
         }
         Ok(())
     }
@@ -188,10 +232,43 @@ impl Writer {
         // `sync_all` also reports earlier writes that failed behind our back.
         sealed.map_err(|e| self.failed("header", 0, bytes, e))?;
         self.read_back(bytes)?;
-        std::fs::rename(&self.partial, &self.path).map_err(|e| self.failed("final name", 0, bytes, e))?;
+        let sha256 = hex(&std::mem::take(&mut self.checksum).finalize());
+        if self.verify && self.read_sum(bytes)? != sha256 {
+            return Err(WriteError::ReadBack { path: self.partial.clone(), source: None });
+        }
+        self.publish(bytes)?;
         self.finished = true;
         sync_folder(&self.path).map_err(|e| self.failed("folder", 0, bytes, e))?;
-        Ok(Written { path: self.path.clone(), bytes })
+        Ok(Written { path: self.path.clone(), bytes, sha256 })
+    }
+
+    /// Gives the finished file its name. Without `force` by a link first, which fails where the name was taken meanwhile.
+    fn publish(&self, bytes: u64) -> Result<(), WriteError> {
+        let failed = |e| self.failed("final name", 0, bytes, e);
+        if self.force {
+            return std::fs::rename(&self.partial, &self.path).map_err(failed);
+        }
+        match std::fs::hard_link(&self.partial, &self.path) {
+            Ok(()) => std::fs::remove_file(&self.partial).map_err(failed),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Err(WriteError::Exists(self.path.clone())),
+            // Not every file system has links: FAT has none.
+            Err(_) if self.path.exists() => Err(WriteError::Exists(self.path.clone())),
+            Err(_) => std::fs::rename(&self.partial, &self.path).map_err(failed),
+        }
+    }
+
+    /// Checksum of what the file reads back as.
+    fn read_sum(&mut self, bytes: u64) -> Result<String, WriteError> {
+        let mut sum = Sha256::new();
+        let mut buffer = vec![0; READ_BYTES];
+        let mut read = self.file.seek(SeekFrom::Start(0)).map(|_| 1);
+        while let Ok(1..) = read {
+            read = self.file.read(&mut buffer);
+            let n = *read.as_ref().unwrap_or(&0);
+            sum.update(buffer.get(..n).unwrap_or_default());
+        }
+        read.map_err(|e| self.failed("file", 0, bytes, e))?;
+        Ok(hex(&sum.finalize()))
     }
 
     fn read_back(&mut self, bytes: u64) -> Result<(), WriteError> {
@@ -219,11 +296,15 @@ impl Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        if !self.finished {
+        if !self.finished && !self.keep_partial {
             // Nothing more can be done about a file that cannot be removed; its zero magic tells what it is.
             let _ = std::fs::remove_file(&self.partial);
         }
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn check_target(path: &Path, options: &WriteOptions) -> Result<(), WriteError> {

@@ -139,6 +139,16 @@ formats! {
         F64 = plain::decode_f64
 }
 
+/// The largest magnitude; what is no number counts as larger than all, infinity next.
+pub fn peak(x: &[f32]) -> f32 {
+    /// Of the bits without the sign: among them integers are ordered as the numbers are.
+    #[inline(always)]
+    fn largest(x: &[f32]) -> u32 {
+        x.iter().fold(0, |m, x| m.max(x.to_bits() & 0x7fff_ffff))
+    }
+    f32::from_bits(dispatch!(Level::new(), _simd => largest(x)))
+}
+
 /// Views packed bytes as blocks beside the values they stand for.
 ///
 /// # Panics

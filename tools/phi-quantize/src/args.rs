@@ -13,20 +13,26 @@ const USAGE: &str = "phi-quantize [OPTIONS] <SRC> [OUT] <TYPE> [NTHREADS]
 const EXAMPLES: &str = "Examples:
   phi-quantize models/phi-4-mini Q8_0
       reads config.json, the tokenizer and *.safetensors, writes models/phi-4-mini/ggml-model-Q8_0.gguf
-  phi-quantize models/phi-4-mini phi-4-mini-Q4_0.gguf Q4_0 8
+  phi-quantize models/phi-4-mini phi-4-mini-Q4_K_M.gguf Q4_K_M 8
       names the output, uses 8 threads
-  phi-quantize --dry-run models/phi-4 Q4_0
+  phi-quantize --dry-run models/phi-4 Q4_K_M
       says how large the file will be, to the byte
-  phi-quantize inspect phi-4-mini-Q4_0.gguf --tensors
+  phi-quantize --stats --tensor-type ffn_down=q6_k phi-4-BF16.gguf phi-4-mine.gguf Q4_K_S
+      gives some tensors another type, and measures what is lost
+  phi-quantize inspect phi-4-mini-Q4_K_M.gguf --tensors
       shows what is in a file
 
-Types: F32, F16, BF16 (as trained), Q8_0 (8.5 bits per weight, no visible loss), Q4_0 (4.5 bits, smallest)";
+Types, by bits per weight:
+  32 F32 · 16 F16, BF16 (as trained) · 8.5 Q8_0 (no visible loss) · 6.6 Q6_K · 5.5-5.7 Q5_K_M, Q5_K_S, Q5_0, Q5_1
+  4.3-5 Q4_K_M (a good first choice), Q4_K_S, IQ4_XS, IQ4_NL, Q4_0, Q4_1 · 3.4-4 Q3_K_L, Q3_K_M, Q3_K_S
+  2.6-3 Q2_K, Q2_K_S (needs --imatrix) · 1.7-2.1 TQ1_0, TQ2_0 (for models trained with three values)
+  MXFP4_MOE (4.25 in experts)";
 
 /// Makes GGUF models from Hugging Face folders.
 ///
 /// SRC is a folder with config.json, the tokenizer's files and *.safetensors, or a GGUF with F32, F16 or BF16 weights.
 /// TYPE is the type that most weights get. Tensors are converted one slab of rows at a time: a model of any size needs
-/// some 100 MB of memory. The file appears under its name when it is complete, or not at all.
+/// some 200 MB of memory. The file appears under its name when it is complete, or not at all.
 #[derive(Parser, Debug)]
 #[command(name = "phi-quantize", version, override_usage = USAGE, after_help = EXAMPLES)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true, disable_help_subcommand = true)]
@@ -65,9 +71,57 @@ pub(crate) struct Quantize {
     /// Source, output (or ggml-model-TYPE.gguf beside the source), type, number of threads
     #[arg(value_name = "SRC [OUT] TYPE [NTHREADS]", num_args = 1.., required = true)]
     pub(crate) words: Vec<OsString>,
+    /// Importance matrix, GGUF or .dat, of the same model
+    #[arg(long, value_name = "FILE", help_heading = "Types")]
+    pub(crate) imatrix: Option<PathBuf>,
+    /// Uses the matrix for tensors with this in their name only (may be given often)
+    #[arg(long, value_name = "PART", help_heading = "Types", conflicts_with = "exclude_weights")]
+    pub(crate) include_weights: Vec<String>,
+    /// Does not use the matrix for tensors with this in their name (may be given often)
+    #[arg(long, value_name = "PART", help_heading = "Types")]
+    pub(crate) exclude_weights: Vec<String>,
+    /// The type of tensors whose name a pattern matches, such as `ffn_down=q6_k` (may be given often; the first that matches)
+    #[arg(long, value_name = "REGEX=TYPE", help_heading = "Types")]
+    pub(crate) tensor_type: Vec<String>,
+    /// More of them, from a file, separated by white space
+    #[arg(long, value_name = "FILE", help_heading = "Types")]
+    pub(crate) tensor_type_file: Option<PathBuf>,
+    /// The type of the head, output.weight
+    #[arg(long, value_name = "TYPE", help_heading = "Types")]
+    pub(crate) output_tensor_type: Option<String>,
+    /// The type of the embedding
+    #[arg(long, value_name = "TYPE", help_heading = "Types")]
+    pub(crate) token_embedding_type: Option<String>,
+    /// Leaves the head as it is
+    #[arg(long, help_heading = "Types")]
+    pub(crate) leave_output_tensor: bool,
+    /// The same type everywhere, no mixture
+    #[arg(long, help_heading = "Types")]
+    pub(crate) pure: bool,
+    /// Which generation of the mixtures: they differ in fused QKV matrices
+    #[arg(long, value_enum, default_value_t = RuleArg::Current, help_heading = "Types")]
+    pub(crate) rule: RuleArg,
+    /// Quantizes what is quantized already: quality suffers twice
+    #[arg(long, help_heading = "Types")]
+    pub(crate) allow_requantize: bool,
+    /// Promises llama-quantize's bytes, and refuses what would break that
+    #[arg(long, conflicts_with_all = ["nan", "rule"], help_heading = "Types")]
+    pub(crate) reference: bool,
+    /// Sets a key: `KEY=int:1`, `float:0.5`, `bool:true` or `str:text` (may be given often)
+    #[arg(long, value_name = "KEY=TYPE:VALUE", help_heading = "Output")]
+    pub(crate) override_kv: Vec<String>,
+    /// Splits the output where the input is split
+    #[arg(long, help_heading = "Output")]
+    pub(crate) keep_split: bool,
     /// Replaces an existing output
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     pub(crate) force: bool,
+    /// Reads the finished file back and compares checksums
+    #[arg(long, help_heading = "Output")]
+    pub(crate) verify: bool,
+    /// Leaves the unfinished file where it is when something goes wrong
+    #[arg(long, help_heading = "Output")]
+    pub(crate) keep_partial: bool,
     /// What to do with a weight that is no number (NaN) or infinite
     #[arg(long, value_enum, default_value_t = Nan::Error)]
     pub(crate) nan: Nan,
@@ -77,6 +131,12 @@ pub(crate) struct Quantize {
     /// Writes nothing, says how large the file would be
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Measures what is lost, by type and of the worst tensor
+    #[arg(long)]
+    pub(crate) stats: bool,
+    /// Memory for rows on their way, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 128)]
+    pub(crate) max_buffer_size: u64,
     /// Prints the summary as JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -98,6 +158,15 @@ pub(crate) enum Nan {
     Error,
     /// Write 0 in its place, and count
     Zero,
+}
+
+/// Which generation of the mixtures.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum RuleArg {
+    /// Fused QKV counts as values, as in llama.cpp since 2025
+    Current,
+    /// Fused QKV has its own rule, as in the files that most publishers have up
+    Classic,
 }
 
 impl Quantize {

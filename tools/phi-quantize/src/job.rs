@@ -1,12 +1,15 @@
-//! What it means: words told apart, defaults taken from the machine.
+//! What it means: words told apart, patterns and types understood, defaults taken from the machine.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use phi_cli::Report;
-use phi_convert::Recipe;
+use phi_convert::{FileType, Recipe, Rule};
+use phi_gguf::Value;
+use phi_tensor::DType;
+use regex::Regex;
 
-use crate::args::{Nan, Quantize};
+use crate::args::{Nan, Quantize, RuleArg};
 
 /// A file to make.
 #[derive(Debug)]
@@ -15,10 +18,22 @@ pub(crate) struct Job {
     pub(crate) out: PathBuf,
     pub(crate) recipe: Recipe,
     pub(crate) threads: usize,
+    pub(crate) imatrix: Option<PathBuf>,
+    pub(crate) include_weights: Vec<String>,
+    pub(crate) exclude_weights: Vec<String>,
+    /// Keys to set.
+    pub(crate) overrides: Vec<(String, Value)>,
+    pub(crate) allow_requantize: bool,
+    pub(crate) reference: bool,
+    pub(crate) keep_split: bool,
     pub(crate) force: bool,
+    pub(crate) verify: bool,
+    pub(crate) keep_partial: bool,
     pub(crate) nan: Nan,
     pub(crate) pre: Option<String>,
     pub(crate) dry_run: bool,
+    pub(crate) stats: bool,
+    pub(crate) max_buffer_bytes: u64,
     pub(crate) json: bool,
 }
 
@@ -32,14 +47,14 @@ impl TryFrom<Quantize> for Job {
             return Err(Report::misuse("no type is given").hint(types()));
         }
         // As in llama-quantize: a second word that is a type is one, whatever files there are.
-        let (out, recipe, rest) = match recipe(&words[1]) {
-            Some(recipe) => (None, recipe, &words[2..]),
+        let (out, file_type, rest) = match file_type(&words[1]) {
+            Some(file_type) => (None, file_type, &words[2..]),
             None => {
                 let word = words.get(2).ok_or_else(|| unknown_type(&words[1]))?;
-                (Some(PathBuf::from(&words[1])), recipe(word).ok_or_else(|| unknown_type(word))?, &words[3..])
+                (Some(PathBuf::from(&words[1])), file_type(word).ok_or_else(|| unknown_type(word))?, &words[3..])
             }
         };
-        let out = out.unwrap_or_else(|| default_out(&source, &recipe));
+        let out = out.unwrap_or_else(|| default_out(&source, file_type));
         let threads = match rest {
             [] => typed.threads,
             [word, ..] => {
@@ -55,13 +70,98 @@ impl TryFrom<Quantize> for Job {
             return Err(Report::misuse("0 threads can do nothing"));
         }
         let threads = threads.unwrap_or_else(phi_cli::physical_cores);
-        let Quantize { force, nan, pre, dry_run, json, .. } = typed;
-        Ok(Job { source, out, recipe, threads, force, nan, pre, dry_run, json })
+        let recipe = recipe(&typed, file_type)?;
+        let overrides = typed.override_kv.iter().map(|text| key_value(text)).collect::<Result<_, _>>()?;
+        let max_buffer_bytes = typed.max_buffer_size.saturating_mul(1 << 20);
+        let Quantize { imatrix, include_weights, exclude_weights, allow_requantize, reference, keep_split, .. } = typed;
+        let Quantize { force, verify, keep_partial, nan, pre, dry_run, stats, json, .. } = typed;
+        Ok(Job {
+            source,
+            out,
+            recipe,
+            threads,
+            imatrix,
+            include_weights,
+            exclude_weights,
+            overrides,
+            allow_requantize,
+            reference,
+            keep_split,
+            force,
+            verify,
+            keep_partial,
+            nan,
+            pre,
+            dry_run,
+            stats,
+            max_buffer_bytes,
+            json,
+        })
     }
 }
 
-fn recipe(word: &OsStr) -> Option<Recipe> {
-    Recipe::find(word.to_str()?)
+fn recipe(typed: &Quantize, file_type: FileType) -> Result<Recipe, Report> {
+    let rule = match typed.rule {
+        RuleArg::Current => Rule::Current,
+        RuleArg::Classic => Rule::Classic,
+    };
+    let mut patterns = typed.tensor_type.clone();
+    if let Some(path) = &typed.tensor_type_file {
+        let text = std::fs::read_to_string(path).map_err(|e| Report::new(&e).file(path))?;
+        patterns.extend(text.split_whitespace().map(String::from));
+    }
+    Ok(Recipe {
+        rule,
+        pure: typed.pure,
+        leave_output: typed.leave_output_tensor,
+        output: typed.output_tensor_type.as_deref().map(dtype).transpose()?,
+        token_embd: typed.token_embedding_type.as_deref().map(dtype).transpose()?,
+        overrides: patterns.iter().map(|text| pattern(text)).collect::<Result<_, _>>()?,
+        weighted: typed.imatrix.is_some(),
+        ..Recipe::new(file_type)
+    })
+}
+
+/// `ffn_down=q6_k`
+fn pattern(text: &str) -> Result<(Regex, DType), Report> {
+    let wrong = |what: String| Report::misuse(format_args!("`{text}`: {what}"));
+    let (name, of) = text.split_once('=').filter(|(name, of)| !name.is_empty() && !of.is_empty()).ok_or_else(|| {
+        wrong("a pattern, `=` and a type are expected".into()).hint("such as `--tensor-type ffn_down=q6_k`")
+    })?;
+    // As in llama-quantize, whose names of tensors have small letters only.
+    let regex = Regex::new(&name.to_lowercase()).map_err(|e| wrong(e.to_string()))?;
+    Ok((regex, dtype(of)?))
+}
+
+fn dtype(name: &str) -> Result<DType, Report> {
+    DType::from_name(name).ok_or_else(|| {
+        let all: Vec<_> = DType::ALL.iter().map(|dtype| dtype.name()).collect();
+        Report::misuse(format_args!("`{name}` is not a tensor's type"))
+            .hint(format_args!("types are {}", all.join(", ")))
+    })
+}
+
+/// `KEY=int:1`
+fn key_value(text: &str) -> Result<(String, Value), Report> {
+    let wrong = || {
+        Report::misuse(format_args!("`{text}` does not set a key"))
+            .hint("such as `--override-kv phi3.context_length=int:4096`; the types are int, float, bool and str")
+    };
+    let (key, typed) = text.split_once('=').ok_or_else(wrong)?;
+    let (of, value) = typed.split_once(':').ok_or_else(wrong)?;
+    let value: Value = match of {
+        // Every count in a file is a u32.
+        "int" => value.parse::<i64>().ok().and_then(|n| u32::try_from(n.unsigned_abs()).ok()).ok_or_else(wrong)?.into(),
+        "float" => value.parse::<f32>().map_err(|_| wrong())?.into(),
+        "bool" => value.parse::<bool>().map_err(|_| wrong())?.into(),
+        "str" => value.into(),
+        _ => return Err(wrong()),
+    };
+    Ok((key.into(), value))
+}
+
+fn file_type(word: &OsStr) -> Option<FileType> {
+    FileType::find(word.to_str()?)
 }
 
 fn unknown_type(word: &OsStr) -> Report {
@@ -69,12 +169,13 @@ fn unknown_type(word: &OsStr) -> Report {
 }
 
 fn types() -> String {
-    let known: Vec<_> = Recipe::all().iter().map(|r| r.name).collect();
+    let written = FileType::ALL.iter().filter(|t| phi_quant::codec(t.base()).is_some_and(|c| c.encode.is_some()));
+    let known: Vec<_> = written.map(|t| t.name()).collect();
     format!("types are {}", known.join(", "))
 }
 
 /// In the folder, or beside the file.
-fn default_out(source: &Path, recipe: &Recipe) -> PathBuf {
-    let name = format!("ggml-model-{}.gguf", recipe.name);
+fn default_out(source: &Path, file_type: FileType) -> PathBuf {
+    let name = format!("ggml-model-{}.gguf", file_type.name());
     if source.is_dir() { source.join(name) } else { source.with_file_name(name) }
 }

@@ -10,11 +10,14 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod faults;
 mod inspect;
 mod job;
 mod quantize;
 mod report;
 mod source;
+mod stream;
+mod summary;
 
 use std::ffi::OsString;
 
