@@ -8,6 +8,7 @@ use phi_cli::{Shell, Talk};
 
 const USAGE: &str = "phi-quantize [OPTIONS] <SRC> [OUT] <TYPE> [NTHREADS]
        phi-quantize inspect <FILE> [--tensors] [--json]
+       phi-quantize synth <NAME> <TYPE> <OUT> [--seed N] [--layers N] [--vocab none|bytes] [--safetensors]
        phi-quantize completions <SHELL>";
 
 const EXAMPLES: &str = "Examples:
@@ -41,6 +42,8 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Shows what is in a GGUF or safetensors file
     Inspect(Inspect),
+    /// Makes a model of random weights in the shapes of a known one
+    Synth(crate::synth::Synth),
     /// Prints a script that completes this program's arguments in a shell
     Completions {
         /// The shell

@@ -68,7 +68,7 @@ fn unknown_type(word: &OsStr) -> Report {
     Report::misuse(format_args!("`{}` is not a type", word.to_string_lossy())).hint(types())
 }
 
-fn types() -> String {
+pub(crate) fn types() -> String {
     let known: Vec<_> = Recipe::all().iter().map(|r| r.name).collect();
     format!("types are {}", known.join(", "))
 }

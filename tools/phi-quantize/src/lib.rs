@@ -14,7 +14,9 @@ mod inspect;
 mod job;
 mod quantize;
 mod report;
+mod rows;
 mod source;
+mod synth;
 
 use std::ffi::OsString;
 
@@ -36,6 +38,7 @@ pub fn main(args: impl IntoIterator<Item = impl Into<OsString> + Clone>, io: &mu
 fn run(args: Args, io: &mut Io) -> Result<(), Report> {
     match args.command {
         Some(Command::Inspect(what)) => inspect::inspect(&what, io),
+        Some(Command::Synth(what)) => synth::synth(&what, io),
         Some(Command::Completions { shell }) => Ok(phi_cli::completions::<Args>(shell, io)?),
         None => {
             io.set_talk(args.quantize.talk());
