@@ -10,6 +10,8 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod check;
+mod compare;
 mod inspect;
 mod job;
 mod quantize;
@@ -17,6 +19,7 @@ mod report;
 mod rows;
 mod source;
 mod synth;
+mod weights;
 
 use std::ffi::OsString;
 
@@ -38,6 +41,8 @@ pub fn main(args: impl IntoIterator<Item = impl Into<OsString> + Clone>, io: &mu
 fn run(args: Args, io: &mut Io) -> Result<(), Report> {
     match args.command {
         Some(Command::Inspect(what)) => inspect::inspect(&what, io),
+        Some(Command::Check(what)) => check::check(&what, io),
+        Some(Command::Compare(what)) => compare::compare(&what, io),
         Some(Command::Synth(what)) => synth::synth(&what, io),
         Some(Command::Completions { shell }) => Ok(phi_cli::completions::<Args>(shell, io)?),
         None => {

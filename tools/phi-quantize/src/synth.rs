@@ -19,6 +19,7 @@ use serde_json::{Map, json};
 use crate::job::types;
 use crate::report::{of_folder, of_writing};
 use crate::rows::Rows;
+use crate::weights::pool;
 
 /// As many as a folder may have here.
 const MAX_SHARDS: usize = 1024;
@@ -88,17 +89,13 @@ pub(crate) fn synth(typed: &Synth, io: &mut Io) -> Result<(), Report> {
     let (name, config) = config(&typed.name)?;
     let unknown_type = || Report::misuse(format_args!("`{}` is not a type", typed.dtype)).hint(types());
     let recipe = Recipe::find(&typed.dtype).ok_or_else(unknown_type)?;
-    if typed.threads == Some(0) {
-        return Err(Report::misuse("0 threads can do nothing"));
-    }
+    let pool = pool(typed.threads)?;
     let vocabulary = match typed.vocab {
         Words::None => Vocabulary::None,
         Words::Bytes => Vocabulary::Bytes,
     };
     let options = SyntheticOptions { seed: typed.seed, layers: typed.layers, vocabulary };
     let synthetic = Synthetic::new(config, &name, &options).map_err(of_layout)?;
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(typed.threads.unwrap_or_else(phi_cli::physical_cores));
-    let pool = pool.build().map_err(|e| Report::new("cannot start threads").causes(Some(&e)))?;
     let mut summary = Summary {
         output: typed.out.display().to_string(),
         model: name,
