@@ -18,6 +18,7 @@ mod quantize;
 mod report;
 mod rows;
 mod source;
+mod split;
 mod synth;
 mod weights;
 
@@ -44,6 +45,8 @@ fn run(args: Args, io: &mut Io) -> Result<(), Report> {
         Some(Command::Check(what)) => check::check(&what, io),
         Some(Command::Compare(what)) => compare::compare(&what, io),
         Some(Command::Synth(what)) => synth::synth(&what, io),
+        Some(Command::Split(what)) => split::split(&what, io),
+        Some(Command::Merge(what)) => split::merge(&what, io),
         Some(Command::Completions { shell }) => Ok(phi_cli::completions::<Args>(shell, io)?),
         None => {
             io.set_talk(args.quantize.talk());
