@@ -204,7 +204,8 @@ fn an_input_is_never_replaced() {
     std::os::unix::fs::symlink(at("in.gguf"), at("link.gguf")).expect("room");
     fs::hard_link(at("in.gguf"), at("twin.gguf")).expect("room");
     fs::create_dir(at("sub")).expect("room");
-    let options = WriteOptions { force: true, inputs: vec![at("other.gguf"), at("in.gguf")] };
+    let options =
+        WriteOptions { force: true, inputs: vec![at("other.gguf"), at("in.gguf")], ..WriteOptions::default() };
     let outputs = ["in.gguf", "link.gguf", "twin.gguf", "sub/../in.gguf"];
     run_cases(outputs.map(|name| (name, name)), |name| match write(&at(name), &one_tensor(), &options) {
         Err(WriteError::SameFile(path)) if path == at(name) => Ok(()),

@@ -54,8 +54,12 @@ pub struct Longrope {
 impl Config {
     /// Reads a `config.json`.
     pub fn open(path: &Path) -> Result<Config> {
-        let bytes = file::read(path, MAX_CONFIG_BYTES)?;
-        let value: Value = file::json(&bytes).map_err(|e| e.of(path))?;
+        Config::parse(path, &file::read(path, MAX_CONFIG_BYTES)?)
+    }
+
+    /// Reads the text of a `config.json`; `path` is for messages.
+    pub fn parse(path: &Path, text: &[u8]) -> Result<Config> {
+        let value: Value = file::json(text).map_err(|e| e.of(path))?;
         match value {
             Value::Object(root) => Ok(Config { path: path.to_path_buf(), root }),
             _ => Err(ConvertError::new("", 0, Problem::Expected { want: "an object" }).of(path)),
@@ -65,6 +69,16 @@ impl Config {
     /// The file.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The text, as a file would have it.
+    pub fn text(&self) -> String {
+        let text = serde_json::to_string_pretty(&self.root).expect("what was JSON is JSON");
+        format!("{text}\n")
+    }
+
+    pub(crate) fn root_mut(&mut self) -> &mut Map<String, Value> {
+        &mut self.root
     }
 
     /// The class that the model was saved from.

@@ -5,6 +5,8 @@
 //! ([`Model::blueprint`]) and positioned reads of numbers as they came ([`Model::read`]). A [`Recipe`] says which type each
 //! tensor gets.
 //!
+//! A [`Known`] model needs no folder: its config is compiled in, and [`Synthetic`] adds random weights in its shapes.
+//!
 //! This crate does not convert numbers, and writes nothing. It maps no file: a folder of many gigabytes costs no memory
 //! but its headers and its vocabulary. Architectures are one file each, in `arch/`.
 //!
@@ -28,10 +30,13 @@ mod error;
 mod file;
 mod generation;
 mod importance;
+mod known;
 mod model;
+mod random;
 mod recipe;
 pub mod safetensors;
 mod shards;
+mod synthetic;
 mod title;
 mod tokenizer;
 
@@ -39,8 +44,10 @@ pub use arch::{Layout, Want};
 pub use config::{Config, Longrope, Rope};
 pub use error::{ConvertError, Problem, Warning};
 pub use importance::Importance;
+pub use known::{Known, factors};
 pub use model::{Model, Options, Tensor};
 pub use recipe::{Choice, Facts, FileType, Item, Recipe, Rule, file_order};
+pub use synthetic::{Synthetic, SyntheticOptions, Vocabulary};
 
 /// The two tensors that a tied model has in one.
 const EMBEDDING: &str = "model.embed_tokens.weight";

@@ -11,6 +11,7 @@ use crate::generation::Generation;
 use crate::recipe::{FileType, file_order};
 use crate::safetensors::Entry;
 use crate::shards::Shards;
+use crate::synthetic::{Synthetic, Vocabulary};
 use crate::title::{self, Title};
 use crate::tokenizer;
 use crate::{EMBEDDING, HEAD};
@@ -69,10 +70,42 @@ impl Model {
         let config = Config::open(&folder.join("config.json"))?;
         let layout = Layout::of(&config)?;
         let shards = Shards::open(folder)?;
-        let mut warnings = shards.warnings.clone();
         let generation = Generation::open(folder)?;
+        let pre = options.pre.as_deref();
+        let beside = || {
+            let tokens = tokenizer::keys(folder, &config, &generation, layout.arch, layout.n_vocab, pre)?;
+            Ok(Beside { tokens, card: card::keys(folder)? })
+        };
+        let mut model = Model::assemble(folder, &config, &layout, shards, &generation, beside)?;
+        model.inputs = vec![config.path().to_path_buf()];
+        model.inputs.extend(model.shards.files.iter().map(|file| file.path().to_path_buf()));
+        Ok(model)
+    }
 
-        let tied = is_tied(&layout, &shards, &mut warnings)?;
+    /// A model whose weights nobody trained. It reads as the folder would that [`Synthetic`] describes.
+    pub fn synthetic(synthetic: Synthetic) -> Result<Model> {
+        let Synthetic { config, layout, weights, vocabulary } = synthetic;
+        let generation = Generation::default();
+        let beside = || {
+            let tokens = match vocabulary {
+                Vocabulary::None => tokenizer::none(layout.arch, layout.n_vocab),
+                Vocabulary::Bytes => tokenizer::bytes::keys(&config, &generation, layout.n_vocab)?,
+            };
+            Ok(Beside { tokens, card: Vec::new() })
+        };
+        Model::assemble(config.path(), &config, &layout, Shards::one(weights), &generation, beside)
+    }
+
+    fn assemble(
+        folder: &Path,
+        config: &Config,
+        layout: &Layout,
+        shards: Shards,
+        generation: &Generation,
+        beside: impl FnOnce() -> Result<Beside>,
+    ) -> Result<Model> {
+        let mut warnings = shards.warnings.clone();
+        let tied = is_tied(layout, &shards, &mut warnings)?;
         let used = |want: &&Want| !(tied && want.role == Role::Output);
         let mut tensors = Vec::new();
         for want in layout.tensors.iter().filter(used) {
@@ -90,17 +123,19 @@ impl Model {
         }
         // It does not depend on how the numbers were spread over files.
         tensors.sort_by(|a, b| file_order((a.layer, &a.name), (b.layer, &b.name)));
-        warnings.extend(unused(&layout, &shards));
+        warnings.extend(unused(layout, &shards));
 
         let n_params = tensors.iter().map(|t| t.shape.len()).sum();
-        let tokens =
-            tokenizer::keys(folder, &config, &generation, layout.arch, layout.n_vocab, options.pre.as_deref())?;
+        let Beside { tokens, card } = beside()?;
         warnings.extend(tokens.warnings);
-        let mut keys = general(folder, &config, &layout, &generation, n_params)?;
-        keys.extend(tokens.keys);
-        let mut inputs = vec![config.path().to_path_buf()];
-        inputs.extend(shards.files.iter().map(|file| file.path().to_path_buf()));
-        Ok(Model { keys, tensors, tied, shards, warnings, inputs })
+        let mut keys = general(folder, config, layout, generation, n_params)?;
+        // The architecture's keys come behind the card's, and llama.cpp's converter makes one of them along with the
+        // tensors, before everything else.
+        let (early, rest): (Vec<_>, Vec<_>) =
+            layout.keys.iter().cloned().partition(|(key, _)| key.ends_with(".attn_factor"));
+        keys.splice(1..1, early);
+        keys.extend(card.into_iter().chain(rest).chain(tokens.keys));
+        Ok(Model { keys, tensors, tied, shards, warnings, inputs: Vec::new() })
     }
 
     /// The key-values, but for those that depend on the recipe.
@@ -217,6 +252,12 @@ fn unused(layout: &Layout, shards: &Shards) -> Option<Warning> {
     Some(Warning::Unused { count: 1 + rest.count(), first: printable(first) })
 }
 
+/// What stands beside the weights.
+struct Beside {
+    tokens: tokenizer::Keys,
+    card: Vec<(String, Value)>,
+}
+
 /// Keys that say what the model is, in llama.cpp's order.
 fn general(
     folder: &Path,
@@ -226,10 +267,6 @@ fn general(
     n_params: u64,
 ) -> Result<Vec<(String, Value)>> {
     let mut keys: Vec<(String, Value)> = vec![("general.architecture".into(), layout.arch.into())];
-    // llama.cpp's converter makes the factor along with the tensors, before everything else.
-    let (early, rest): (Vec<_>, Vec<_>) =
-        layout.keys.iter().cloned().partition(|(key, _)| key.ends_with(".attn_factor"));
-    keys.extend(early);
     keys.push(("general.type".into(), "model".into()));
     keys.extend(generation.keys());
     // An id such as `microsoft/phi-4`; anything with more slashes is a path on somebody's machine.
@@ -240,7 +277,5 @@ fn general(
     let title = id.map(|id| Title::of(id, n_params)).unwrap_or_default().or(Title::of(&folder_name, n_params));
     let size = Title { size_label: Some(title::size_label(n_params)), ..Title::default() };
     keys.extend(title.or(size).keys());
-    keys.extend(card::keys(folder)?);
-    keys.extend(rest);
     Ok(keys)
 }

@@ -7,13 +7,14 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use phi_gguf::printable;
-use phi_tensor::DType;
+use phi_tensor::{DType, Shape};
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::error::{ConvertError, Problem, Result};
 use crate::file;
+use crate::random;
 
 /// The limit of the format's own library.
 const MAX_HEADER_BYTES: u64 = 100_000_000;
@@ -27,9 +28,18 @@ const MAX_RANK: usize = 8;
 #[derive(Debug)]
 pub struct Safetensors {
     path: PathBuf,
-    file: File,
+    numbers: Numbers,
     tensors: Vec<Entry>,
     by_name: HashMap<String, usize>,
+}
+
+/// Where the numbers are.
+#[derive(Debug)]
+enum Numbers {
+    /// In the file.
+    File(File),
+    /// Nowhere: they follow from a seed.
+    Random(u64),
 }
 
 /// One tensor of a file. Its bytes lie inside the file, and are as many as type and shape need.
@@ -65,8 +75,17 @@ impl Safetensors {
         let mut header = vec![0; header_bytes];
         read(&mut header, LENGTH_BYTES)?;
         let tensors = parse(&header, file_bytes).map_err(|e| e.of(path))?;
+        Ok(Safetensors::new(path, Numbers::File(file), tensors))
+    }
+
+    /// A file that exists nowhere, of random numbers in BF16; `path` is for messages.
+    pub(crate) fn random(path: &Path, tensors: Vec<Entry>, seed: u64) -> Safetensors {
+        Safetensors::new(path, Numbers::Random(seed), tensors)
+    }
+
+    fn new(path: &Path, numbers: Numbers, tensors: Vec<Entry>) -> Safetensors {
         let by_name = tensors.iter().enumerate().map(|(i, t)| (t.name.clone(), i)).collect();
-        Ok(Safetensors { path: path.to_path_buf(), file, tensors, by_name })
+        Safetensors { path: path.to_path_buf(), numbers, tensors, by_name }
     }
 
     /// The file.
@@ -86,9 +105,36 @@ impl Safetensors {
 
     /// Fills `bytes` with the bytes of `entry` from `first` on.
     pub fn read(&self, entry: &Entry, first: u64, bytes: &mut [u8]) -> Result<()> {
-        let read = phi_gguf::read_at(&self.file, bytes, entry.start.saturating_add(first));
+        let read = match &self.numbers {
+            Numbers::File(file) => phi_gguf::read_at(file, bytes, entry.start.saturating_add(first)),
+            Numbers::Random(seed) => {
+                let shape = Shape::new(&entry.shape).expect("a layout has shapes");
+                random::fill(*seed, &entry.name, &shape, first, bytes);
+                Ok(())
+            }
+        };
         read.map_err(|e| ConvertError::new(printable(&entry.name), entry.start, Problem::Io(e)).of(&self.path))
     }
+}
+
+/// The beginning of a file to be: length and header of these tensors, whose bytes will follow each other in this order.
+/// `None` when the offsets overflow.
+pub fn header<'a>(tensors: impl IntoIterator<Item = (&'a str, Number, &'a [u64])>) -> Option<Vec<u8>> {
+    let mut map = serde_json::Map::new();
+    // What transformers writes, and some readers ask for.
+    map.insert("__metadata__".into(), serde_json::json!({"format": "pt"}));
+    let mut begin = 0_u64;
+    for (name, dtype, shape) in tensors {
+        let len = shape.iter().try_fold(1_u64, |n, &dim| n.checked_mul(dim))?;
+        let end = begin.checked_add(len.checked_mul(u64::from(dtype.bits()))?.div_ceil(8))?;
+        let about = serde_json::json!({"dtype": dtype.name(), "shape": shape, "data_offsets": [begin, end]});
+        map.insert(name.into(), about);
+        begin = end;
+    }
+    let mut text = serde_json::Value::from(map).to_string().into_bytes();
+    // The numbers begin at a multiple of 8.
+    text.resize(text.len().next_multiple_of(8), b' ');
+    Some([(text.len() as u64).to_le_bytes().as_slice(), &text].concat())
 }
 
 /// The length of the header, if there can be one of that length.
@@ -339,6 +385,11 @@ numbers! {
 }
 
 impl Number {
+    /// The same type as GGUF has it, for those that weights come in.
+    pub fn of(dtype: DType) -> Option<Number> {
+        [Number::F32, Number::F16, Number::BF16].into_iter().find(|number| number.dtype() == Some(dtype))
+    }
+
     /// The same in a GGUF, for the types that weights come in.
     pub fn dtype(self) -> Option<DType> {
         match self {

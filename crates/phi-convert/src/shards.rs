@@ -32,9 +32,7 @@ impl Shards {
     pub(crate) fn open(folder: &Path) -> Result<Shards> {
         let single = folder.join(SINGLE);
         if std::fs::symlink_metadata(&single).is_ok() {
-            let file = Safetensors::open(&single)?;
-            let by_name = file.tensors().iter().map(|t| (t.name.clone(), 0)).collect();
-            return Ok(Shards { files: vec![file], by_name, warnings: Vec::new() });
+            return Ok(Shards::one(Safetensors::open(&single)?));
         }
         let path = folder.join(INDEX);
         match file::find_json::<Index>(&path, MAX_INDEX_BYTES)? {
@@ -45,6 +43,12 @@ impl Shards {
                 Err(ConvertError::new("", None, Problem::NoWeights { other }).of(folder))
             }
         }
+    }
+
+    /// All in one file.
+    pub(crate) fn one(file: Safetensors) -> Shards {
+        let by_name = file.tensors().iter().map(|t| (t.name.clone(), 0)).collect();
+        Shards { files: vec![file], by_name, warnings: Vec::new() }
     }
 
     fn open_all(folder: &Path, index: Index, path: &Path) -> Result<Shards> {

@@ -8,6 +8,11 @@ use phi_cli::{Shell, Talk};
 
 const USAGE: &str = "phi-quantize [OPTIONS] <SRC> [OUT] <TYPE> [NTHREADS]
        phi-quantize inspect <FILE> [--tensors] [--json]
+       phi-quantize check <FILE> [--json]
+       phi-quantize compare <A> <B> [--json]
+       phi-quantize split [--split-max-tensors N | --split-max-size SIZE] <IN> <OUT_PREFIX>
+       phi-quantize merge <FIRST_PART> <OUT>
+       phi-quantize synth <NAME> <TYPE> <OUT> [--seed N] [--layers N] [--vocab none|bytes] [--safetensors]
        phi-quantize completions <SHELL>";
 
 const EXAMPLES: &str = "Examples:
@@ -47,6 +52,16 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Shows what is in a GGUF or safetensors file
     Inspect(Inspect),
+    /// Looks at every number of a file or folder
+    Check(crate::check::Check),
+    /// Says how far the numbers of B are from those of A
+    Compare(crate::compare::Compare),
+    /// Makes a model of random weights in the shapes of a known one
+    Synth(crate::synth::Synth),
+    /// Cuts a GGUF into parts, as llama-gguf-split does
+    Split(crate::split::Split),
+    /// Joins the parts of a GGUF
+    Merge(crate::split::Merge),
     /// Prints a script that completes this program's arguments in a shell
     Completions {
         /// The shell

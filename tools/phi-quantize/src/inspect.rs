@@ -82,7 +82,7 @@ pub(crate) fn inspect(what: &Inspect, io: &mut Io) -> Result<(), Report> {
 }
 
 /// By the name, else by what the file begins with.
-fn is_safetensors(path: &Path) -> Result<bool, Report> {
+pub(crate) fn is_safetensors(path: &Path) -> Result<bool, Report> {
     if let Some(extension) = path.extension().filter(|e| *e == "safetensors" || *e == "gguf") {
         return Ok(extension == "safetensors");
     }

@@ -160,7 +160,7 @@ fn key_value(text: &str) -> Result<(String, Value), Report> {
     Ok((key.into(), value))
 }
 
-fn file_type(word: &OsStr) -> Option<FileType> {
+pub(crate) fn file_type(word: &OsStr) -> Option<FileType> {
     FileType::find(word.to_str()?)
 }
 
@@ -168,7 +168,7 @@ fn unknown_type(word: &OsStr) -> Report {
     Report::misuse(format_args!("`{}` is not a type", word.to_string_lossy())).hint(types())
 }
 
-fn types() -> String {
+pub(crate) fn types() -> String {
     let written = FileType::ALL.iter().filter(|t| phi_quant::codec(t.base()).is_some_and(|c| c.encode.is_some()));
     let known: Vec<_> = written.map(|t| t.name()).collect();
     format!("types are {}", known.join(", "))

@@ -10,14 +10,20 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod check;
+mod compare;
 mod faults;
 mod inspect;
 mod job;
 mod quantize;
 mod report;
+mod rows;
 mod source;
+mod split;
 mod stream;
 mod summary;
+mod synth;
+mod weights;
 
 use std::ffi::OsString;
 
@@ -39,6 +45,11 @@ pub fn main(args: impl IntoIterator<Item = impl Into<OsString> + Clone>, io: &mu
 fn run(args: Args, io: &mut Io) -> Result<(), Report> {
     match args.command {
         Some(Command::Inspect(what)) => inspect::inspect(&what, io),
+        Some(Command::Check(what)) => check::check(&what, io),
+        Some(Command::Compare(what)) => compare::compare(&what, io),
+        Some(Command::Synth(what)) => synth::synth(&what, io),
+        Some(Command::Split(what)) => split::split(&what, io),
+        Some(Command::Merge(what)) => split::merge(&what, io),
         Some(Command::Completions { shell }) => Ok(phi_cli::completions::<Args>(shell, io)?),
         None => {
             io.set_talk(args.quantize.talk());

@@ -21,7 +21,7 @@ pub(crate) fn quantize(job: &Job, io: &mut Io) -> Result<(), Report> {
     let steps = source.plan(&job.recipe, job.keep_split);
     let mut warnings = source.warnings();
     warnings.extend(odd_shapes(&steps));
-    let work = works(&steps, job, importance.as_ref(), &mut warnings)?;
+    let work = works(&source, &steps, job, importance.as_ref(), &mut warnings)?;
     warnings.iter().for_each(|warning| io.warn(warning));
 
     let files = files(&source, &steps, job, importance.as_ref());
@@ -52,6 +52,7 @@ fn odd_shapes(steps: &[Step]) -> impl Iterator<Item = String> {
 
 /// What is to be done to each tensor, if all of it can be done.
 fn works(
+    source: &Source,
     steps: &[Step],
     job: &Job,
     importance: Option<&Importance>,
@@ -60,7 +61,7 @@ fn works(
     let mut works = Vec::new();
     for step in steps {
         let (tensor, to) = (&step.tensor, step.choice.dtype);
-        let fail = |message: String| Report::new(message).file(&job.source).field(tensor.name.as_str());
+        let fail = |message: String| Report::new(message).file(&job.source).field(source.field(tensor));
         let from_numbers = tensor.dtype.block_len() == 1;
         if !from_numbers && to != tensor.dtype && !job.allow_requantize {
             return Err(fail(format!("{} would be quantized a second time, to {to}", tensor.dtype)).hint(

@@ -121,6 +121,14 @@ impl Source {
         }
     }
 
+    /// What an error about a tensor names.
+    pub(crate) fn field(&self, tensor: &Stored) -> String {
+        match self {
+            Source::Folder(_) => tensor.name.clone(),
+            Source::Gguf { .. } => format!("tensor[{}] \"{}\"", tensor.index, tensor.name),
+        }
+    }
+
     /// Parts of a split file.
     pub(crate) fn parts(&self) -> usize {
         match self {

@@ -28,6 +28,12 @@ pub(super) fn open(folder: &Path, pre: Option<&'static str>) -> Result<Option<Vo
         let at = e.valid_up_to();
         ConvertError::new("", at as u64, Problem::NotUtf8 { at }).of(&path)
     })?;
+    vocab.merges = merges(text, &path)?;
+    Ok(Some(vocab))
+}
+
+/// The pairs of a `merges.txt`.
+pub(super) fn merges(text: &str, path: &Path) -> Result<Strings> {
     let mut merges = Strings::new();
     for (i, line) in text.lines().enumerate() {
         // The first line may name the version; `#` begins ordinary pairs elsewhere.
@@ -39,9 +45,8 @@ pub(super) fn open(folder: &Path, pre: Option<&'static str>) -> Result<Option<Vo
             merges.push(line);
         } else {
             let problem = Problem::Expected { want: "two pieces with a space between" };
-            return Err(ConvertError::new(format!("line {}", i + 1), None, problem).of(&path));
+            return Err(ConvertError::new(format!("line {}", i + 1), None, problem).of(path));
         }
     }
-    vocab.merges = merges;
-    Ok(Some(vocab))
+    Ok(merges)
 }

@@ -5,6 +5,7 @@
 //! 3. `vocab.json` and `merges.txt`: GPT-2's own files, model `gpt2`;
 //! 4. none: the file works with ids only.
 
+pub(crate) mod bytes;
 mod fast;
 mod gpt2;
 mod sentencepiece;
@@ -76,15 +77,28 @@ pub(crate) fn keys(
 ) -> Result<Keys> {
     let mut warnings = Vec::new();
     let pre = pre.map(pre_named).transpose()?;
-    let Some((mut vocab, added, post)) = read(folder, pre, &mut warnings)? else {
+    let Some((vocab, added, post)) = read(folder, pre, &mut warnings)? else {
         warnings.push(Warning::NoTokenizer);
-        let keys = vec![
-            ("tokenizer.ggml.model".to_string(), "no_vocab".into()),
-            (format!("{arch}.vocab_size"), n_vocab.into()),
-        ];
-        return Ok(Keys { keys, warnings });
+        return Ok(Keys { warnings, ..none(arch, n_vocab) });
     };
     let special = special::Special::open(folder, post)?;
+    let mut all = finish(vocab, &added, &special, Place { folder, config, generation, n_vocab })?;
+    warnings.append(&mut all.warnings);
+    Ok(Keys { warnings, ..all })
+}
+
+/// What a vocabulary is to fit.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    folder: &'a Path,
+    config: &'a Config,
+    generation: &'a Generation,
+    n_vocab: u32,
+}
+
+fn finish(mut vocab: Vocab, added: &[Added], special: &special::Special, place: Place<'_>) -> Result<Keys> {
+    let Place { folder, config, generation, n_vocab } = place;
+    let mut warnings = Vec::new();
     for token in added.iter().chain(&special.added) {
         vocab.add(token, folder)?;
     }
@@ -95,6 +109,13 @@ pub(crate) fn keys(
     let mut all = vocab.keys();
     all.append(&mut keys);
     Ok(Keys { keys: all, warnings })
+}
+
+/// The keys of a file without words.
+pub(crate) fn none(arch: &str, n_vocab: u32) -> Keys {
+    let keys =
+        vec![("tokenizer.ggml.model".to_string(), "no_vocab".into()), (format!("{arch}.vocab_size"), n_vocab.into())];
+    Keys { keys, warnings: Vec::new() }
 }
 
 /// A vocabulary, the tokens beside it, and what is added around a text.

@@ -91,15 +91,33 @@ impl Special {
         let config = folder.join("tokenizer_config.json");
         let tokenizer: TokenizerConfig = file::find_json(&config, MAX_BYTES)?.unwrap_or_default();
 
-        let mut added: Vec<Added> = added.into_iter().map(|(text, id)| Added { id, text, special: false }).collect();
+        let templates = templates(folder, &tokenizer)?;
+        let added = added.into_iter().map(|(text, id)| Added { id, text, special: false }).collect();
+        Special::new(added, tokenizer, templates, post, &config)
+    }
+
+    /// Reads the text of a `tokenizer_config.json` that stands alone; `path` is for messages.
+    pub(super) fn parse(text: &[u8], path: &Path) -> Result<Special> {
+        let tokenizer: TokenizerConfig = file::json(text).map_err(|e| e.of(path))?;
+        // No other file is looked for: there is a template in this one.
+        let templates = templates(path, &tokenizer)?;
+        Special::new(Vec::new(), tokenizer, templates, None, path)
+    }
+
+    fn new(
+        mut added: Vec<Added>,
+        tokenizer: TokenizerConfig,
+        templates: Vec<(String, String)>,
+        post: Option<Processor>,
+        config: &Path,
+    ) -> Result<Special> {
         for (id, token) in &tokenizer.added_tokens_decoder {
             let bad = || Problem::Value { got: phi_gguf::printable(id).into(), want: "an id".into() };
-            let id = id.parse().map_err(|_| ConvertError::new("added_tokens_decoder", None, bad()).of(&config))?;
+            let id = id.parse().map_err(|_| ConvertError::new("added_tokens_decoder", None, bad()).of(config))?;
             added.push(Added { id, text: token.content.clone(), special: token.special });
         }
         // Maps have no order; the later of two entries for an id, here the one of the config, knows more.
         added.sort_by_key(|token| token.id);
-        let templates = templates(folder, &tokenizer)?;
         Ok(Special { added, tokenizer, post, templates })
     }
 
