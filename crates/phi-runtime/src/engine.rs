@@ -2,6 +2,7 @@ use std::path::Path;
 
 use phi_gguf::Gguf;
 use phi_kernels::Kernels;
+use phi_memory::Spec;
 use phi_model::{Decoder, Model};
 use phi_tensor::Bytes;
 
@@ -84,6 +85,7 @@ impl Engine {
     /// Allocates exactly the plan.
     pub fn session(&self, plan: &Plan) -> Result<Session<'_>, Error> {
         let kernels = Kernels::new(plan.options.isa, plan.options.threads)?;
-        Ok(Session::new(self, kernels, plan.state.allocate()?, plan.options.factors))
+        let records = plan.records.as_ref().map(Spec::allocate).transpose()?;
+        Ok(Session::new(self, kernels, plan.state.allocate()?, records, plan.options.factors))
     }
 }

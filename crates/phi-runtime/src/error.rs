@@ -7,6 +7,8 @@ use phi_model::ModelError;
 use phi_tensor::{DType, TokenId};
 use phi_text::TextError;
 
+use crate::perplexity::BaseError;
+
 /// Why a model could not be opened or run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -64,6 +66,25 @@ pub enum Error {
         /// Position of the token whose logits they are.
         position: usize,
     },
+    /// Chunks in which no token would be scored.
+    #[error("chunks of {n_ctx} tokens are too short: a perplexity takes at least {min}")]
+    ChunkTooShort {
+        /// Tokens of a chunk.
+        n_ctx: usize,
+        /// The fewest.
+        min: usize,
+    },
+    /// A text that does not fill two chunks.
+    #[error("the text has {tokens} tokens, and a perplexity over chunks of {n_ctx} takes at least {}", 2 * .n_ctx)]
+    TextTooShort {
+        /// Tokens of the text.
+        tokens: usize,
+        /// Tokens of a chunk.
+        n_ctx: usize,
+    },
+    /// A base could not be read or written.
+    #[error(transparent)]
+    Base(#[from] BaseError),
     /// Whoever watched asked to stop.
     #[error("interrupted")]
     Interrupted,

@@ -8,6 +8,7 @@
 //! * [`Plan`]: every buffer of a run, by name and size. Printing it and running it are the same value.
 //! * [`Session`]: the buffers, and the tokens so far.
 //! * [`Generation`]: an iterator of tokens. Text, limits and stop strings are adapters and options of it.
+//! * [`perplexity`]: how well a model predicts a text, and how far it is from another.
 //!
 //! This crate does not know the command line: it prints nothing and asks nobody.
 
@@ -16,6 +17,7 @@
 mod engine;
 mod error;
 mod generate;
+pub mod perplexity;
 mod plan;
 mod sampler;
 mod session;

@@ -1,10 +1,11 @@
 use phi_kernels::Isa;
-use phi_memory::{Planned, Row};
+use phi_memory::{Planned, Row, Spec};
 use phi_model::{Decoder, Factors, Sizes, State};
 use phi_quant::codec;
 use phi_tensor::DType;
 
 use crate::Error;
+use crate::perplexity::record_bytes;
 
 /// What the user chooses about a run.
 #[derive(Clone, Debug)]
@@ -15,6 +16,8 @@ pub struct RunOptions {
     pub n_batch: usize,
     /// Keep the logits of every token of a batch, not only of the last.
     pub all_logits: bool,
+    /// Keep room for what a [base](crate::perplexity) says of every token of a batch.
+    pub base_records: bool,
     /// Type of cached keys.
     pub k_type: DType,
     /// Type of cached values.
@@ -33,6 +36,7 @@ impl Default for RunOptions {
             n_ctx: None,
             n_batch: 512,
             all_logits: false,
+            base_records: false,
             k_type: DType::F16,
             v_type: DType::F16,
             threads: 1,
@@ -55,6 +59,8 @@ pub enum FactorChoice {
 /// A run, described: its sizes and every buffer. [`crate::Engine::session`] allocates exactly this.
 pub struct Plan {
     pub(crate) state: State<Planned>,
+    /// Records of a base, `[n_batch, record_bytes]`.
+    pub(crate) records: Option<Spec<u8>>,
     pub(crate) options: RunOptions,
     weight_bytes: u64,
 }
@@ -83,7 +89,13 @@ impl Plan {
             k_type: options.k_type,
             v_type: options.v_type,
         };
-        Ok(Plan { state: State::of(decoder, sizes), options: options.clone(), weight_bytes })
+        let records = || Spec::new("records", &[n_batch, record_bytes(decoder.n_vocab)]);
+        Ok(Plan {
+            state: State::of(decoder, sizes),
+            records: options.base_records.then(records),
+            options: options.clone(),
+            weight_bytes,
+        })
     }
 
     /// Positions of the context.
@@ -93,7 +105,7 @@ impl Plan {
 
     /// Every buffer, as rows of a table.
     pub fn rows(&self) -> Vec<Row> {
-        self.state.rows()
+        self.state.rows().into_iter().chain(self.records.iter().map(Spec::row)).collect()
     }
 
     /// Bytes of all buffers: what a session allocates.

@@ -2,7 +2,7 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use phi_kernels::Kernels;
-use phi_memory::Live;
+use phi_memory::{Buffer, Live};
 use phi_model::{Factors, Pass, State, forward};
 use phi_tensor::TokenId;
 
@@ -13,6 +13,8 @@ pub struct Session<'e> {
     engine: &'e Engine,
     kernels: Kernels,
     state: State<Live>,
+    /// Room for the records of a base, a batch of them.
+    records: Option<Buffer<u8>>,
     choice: FactorChoice,
     /// The sequence.
     tokens: Vec<TokenId>,
@@ -52,14 +54,33 @@ pub struct Progress {
     pub recomputing: bool,
 }
 
+/// A batch whose logits are to be scored.
+pub(crate) struct Scored<'a> {
+    pub(crate) kernels: &'a Kernels,
+    /// Position of the first token with logits.
+    pub(crate) first: usize,
+    /// Logits, `[positions, n_vocab]`.
+    pub(crate) logits: &'a [f32],
+    pub(crate) n_vocab: usize,
+    /// Room for the records of a base, for at least as many positions, where it was planned.
+    pub(crate) records: Option<&'a mut [u8]>,
+}
+
 impl<'e> Session<'e> {
-    pub(crate) fn new(engine: &'e Engine, kernels: Kernels, state: State<Live>, choice: FactorChoice) -> Self {
+    pub(crate) fn new(
+        engine: &'e Engine,
+        kernels: Kernels,
+        state: State<Live>,
+        records: Option<Buffer<u8>>,
+        choice: FactorChoice,
+    ) -> Self {
         let tokens = Vec::with_capacity(state.sizes.n_ctx);
         let (prompt, generated) = (Tally::default(), Tally::default());
         Session {
             engine,
             kernels,
             state,
+            records,
             choice,
             tokens,
             cached: 0,
@@ -147,6 +168,42 @@ impl<'e> Session<'e> {
         while self.cached < self.tokens.len() {
             let n = self.state.sizes.n_batch.min(self.tokens.len() - self.cached);
             each(self.step(n, n)?);
+        }
+        Ok(())
+    }
+
+    /// Appends tokens and computes them; `each` gets the logits of the positions from `first` on, one batch at a time, and
+    /// `watch` sees the progress before each batch and may stop it. The plan must keep all logits.
+    pub(crate) fn score(
+        &mut self,
+        tokens: &[TokenId],
+        first: usize,
+        mut watch: impl FnMut(Progress) -> ControlFlow<()>,
+        mut each: impl FnMut(Scored<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let recomputing = self.append(tokens)?;
+        while self.cached < self.tokens.len() {
+            let start = Instant::now();
+            let (done, total) = (self.cached, self.tokens.len());
+            if watch(Progress { done, total, recomputing }).is_break() {
+                self.tokens.truncate(done);
+                return Err(Error::Interrupted);
+            }
+            let n = self.state.sizes.n_batch.min(total - done);
+            let n_logits = (done + n).saturating_sub(first).min(n);
+            self.step(n, n_logits)?;
+            if n_logits > 0 {
+                let n_vocab = self.engine.decoder().n_vocab;
+                each(Scored {
+                    kernels: &self.kernels,
+                    first: done + n - n_logits,
+                    logits: &self.state.scratch.logits[..n_logits * n_vocab],
+                    n_vocab,
+                    records: self.records.as_deref_mut(),
+                })?;
+            }
+            self.prompt.tokens += n;
+            self.prompt.time += start.elapsed();
         }
         Ok(())
     }

@@ -15,6 +15,7 @@ Examples:
   phi-run phi-4-mini-Q4_0.gguf -f notes.txt -n 200 --temp 0
   echo 'Spell cat.' | phi-run                  a pipe is one answer, too
   phi-run tokenize phi-4-mini-Q4_0.gguf -p 'Hello world'
+  phi-run perplexity phi-4-mini-Q4_0.gguf -f wiki.test.raw
 
 Exit status: 0 done, 1 failed, 2 misused, 3 does not fit in memory, 130 interrupted.";
 
@@ -55,6 +56,7 @@ pub(crate) struct Args {
 /// What else it can do.
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
+    Perplexity(Box<PerplexityArgs>),
     Logits(LogitsArgs),
     Tokenize(TokenizeArgs),
     /// Print a completion script for a shell
@@ -249,6 +251,72 @@ impl IgnoredArgs {
         let given: Vec<_> = values.iter().filter(|(_, given)| *given).map(|(flag, _)| format!("`{flag}`")).collect();
         (!given.is_empty()).then(|| given.join(", "))
     }
+}
+
+const PERPLEXITY_EXAMPLES: &str = "\
+Examples:
+  phi-run perplexity phi-4-mini-Q4_0.gguf -f wiki.test.raw
+  phi-run perplexity phi-4-mini-F16.gguf -f wiki.test.raw --kl-divergence-base base.kld
+  phi-run perplexity phi-4-mini-Q4_0.gguf --kl-divergence-base base.kld --kl-divergence
+
+The second saves what the model says of every token, the third compares another type of the same \
+model with that: it needs no text, as the base holds its tokens. A base is large: 400 KB for each \
+scored token where the vocabulary has 200 000 entries.
+
+Text, chunks, figures and bases are those of llama-perplexity, and either program reads the other's \
+bases. Perplexities compare models of one vocabulary, on one text, with one -c.";
+
+/// Perplexity of a text, and KL divergence from another model
+///
+/// The text is cut into chunks of -c tokens [default: 512]. Each is computed from nothing, and the second half of it is
+/// scored: PPL = exp(mean of -log p). Lower is better. +/- is the standard error.
+#[derive(clap::Args, Debug)]
+#[command(after_help = PERPLEXITY_EXAMPLES, mut_arg("ctx_size", |c| c.help("Tokens of a chunk; 0 for what the model was trained on [default: 512]")))]
+#[command(mut_arg("ubatch_size", |ub| ub.help("Tokens computed together, whose logits are in memory (also -ub) [default: 128]")))]
+pub(crate) struct PerplexityArgs {
+    /// A GGUF file [default: the model inside this program]
+    pub(crate) model: Option<PathBuf>,
+
+    /// The same as MODEL
+    #[arg(short = 'm', long = "model", value_name = "MODEL", conflicts_with = "model")]
+    pub(crate) model_flag: Option<PathBuf>,
+
+    /// The text [default: standard input; with --kl-divergence the base's]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+
+    /// Chunks to measure at most; -1 for all
+    #[arg(long, value_name = "N", default_value_t = -1, allow_negative_numbers = true)]
+    pub(crate) chunks: i64,
+
+    /// Save the distributions here; with --kl-divergence, compare with those saved here
+    #[arg(long, visible_alias = "save-all-logits", value_name = "FILE")]
+    pub(crate) kl_divergence_base: Option<PathBuf>,
+
+    /// Compare with the base
+    #[arg(long, requires = "kl_divergence_base")]
+    pub(crate) kl_divergence: bool,
+
+    /// Read special tokens in the text as such; llama-perplexity does not
+    #[arg(long)]
+    pub(crate) special: bool,
+
+    /// Print one JSON object with the figures
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Say more: the memory table
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+
+    #[arg(long, hide = true, allow_negative_numbers = true)]
+    pub(crate) ppl_stride: Option<i64>,
+
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+
+    #[command(flatten)]
+    pub(crate) ignored: IgnoredArgs,
 }
 
 /// Next-token logits, for comparing with other programs

@@ -1,5 +1,5 @@
 //! `phi-run`: what was typed (`args`) becomes what it means (`job`), and that is done (`answer`, `chat`, `logits`,
-//! `tokenize`). Errors are rendered here, and nowhere else.
+//! `perplexity`, `tokenize`). Errors are rendered here, and nowhere else.
 
 #![forbid(unsafe_code)]
 
@@ -10,6 +10,7 @@ mod embedded;
 mod job;
 mod logits;
 mod memory;
+mod perplexity;
 mod report;
 mod tokenize;
 
@@ -39,7 +40,11 @@ fn run(args: Args, io: &mut Io) -> Result<(), Report> {
     if args.limits {
         return limits(io);
     }
-    if let Some(flags) = args.ignored.given() {
+    let ignored = match &args.command {
+        Some(Command::Perplexity(typed)) => &typed.ignored,
+        _ => &args.ignored,
+    };
+    if let Some(flags) = ignored.given() {
         io.note(format_args!("note: {flags} is for GPUs or other runtimes, and changes nothing here"));
     }
     match args.command {
@@ -47,6 +52,7 @@ fn run(args: Args, io: &mut Io) -> Result<(), Report> {
             let job = job::Generate::new(args.model.or(args.model_flag), args.generate, args.run, io)?;
             if job.is_chat(io) { chat::chat(job, io) } else { answer::answer(job, io) }
         }
+        Some(Command::Perplexity(typed)) => perplexity::perplexity(typed, io),
         Some(Command::Logits(typed)) => logits::logits(typed, io),
         Some(Command::Tokenize(typed)) => tokenize::tokenize(typed, io),
         Some(Command::Completions { shell }) => Ok(phi_cli::completions::<Args>(shell, io)?),

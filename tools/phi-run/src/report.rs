@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use phi_cli::{Exit, Report};
+use phi_runtime::perplexity::BaseProblem;
 use phi_runtime::{Error, ModelError};
 
 /// An error as it is shown.
@@ -11,6 +12,14 @@ pub(crate) fn of(error: &Error) -> Report {
         Error::Gguf(e) | Error::Model(ModelError::Key(e)) => {
             Report::new(&e.problem).field(e.field.as_str()).at(e.offset).hint_if(e.hint())
         }
+        Error::Base(e) => {
+            let report = Report::new(&e.problem).field(e.field.as_str()).at(e.offset).hint_if(e.hint());
+            report.hint_if(option_for(&e.problem))
+        }
+        Error::TextTooShort { tokens, .. } => {
+            Report::of(error).hint_if((tokens / 2 >= 8).then(|| format!("`-c {}` makes shorter chunks", tokens / 2)))
+        }
+        Error::ChunkTooShort { .. } => Report::of(error).exit(Exit::Misused),
         Error::Memory(_) => Report::of(error)
             .exit(Exit::DoesNotFit)
             .hint("a smaller context (`-c`), a smaller KV cache (`--kv q8_0`) or a smaller batch (`-ub`) needs less"),
@@ -20,6 +29,20 @@ pub(crate) fn of(error: &Error) -> Report {
         Error::Interrupted => Report::interrupted(),
         _ => Report::of(error),
     }
+}
+
+/// Our option that helps with a base.
+fn option_for(problem: &BaseProblem) -> Option<String> {
+    Some(match problem {
+        BaseProblem::Magic(_) => "`--kl-divergence-base FILE` without `--kl-divergence` writes one".into(),
+        BaseProblem::CutOff { complete: complete @ 1.., .. } => format!("`--chunks {complete}` compares with those"),
+        BaseProblem::OtherText { .. } => {
+            "`--special` has to be as it was for the base; without `-f`, the base's own tokens are measured".into()
+        }
+        BaseProblem::Occupied(_) => "give the base another name".into(),
+        BaseProblem::PartialExists => "remove it if nothing is writing it any more".into(),
+        _ => return None,
+    })
 }
 
 /// An error of opening `path`.
