@@ -24,6 +24,12 @@ const EXAMPLES: &str = "Examples:
       says how large the file will be, to the byte
   phi-quantize inspect phi-4-mini-Q4_0.gguf --tensors
       shows what is in a file
+  phi-quantize check phi-4-mini-Q4_0.gguf
+      looks at every number in it
+  phi-quantize compare models/phi-4-mini phi-4-mini-Q4_0.gguf
+      says what the type cost, tensor by tensor
+  phi-quantize synth phi-4 Q4_0 random.gguf --layers 8
+      makes something to measure speed and memory with, without a download
 
 Types: F32, F16, BF16 (as trained), Q8_0 (8.5 bits per weight, no visible loss), Q4_0 (4.5 bits, smallest)";
 
