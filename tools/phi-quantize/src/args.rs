@@ -26,6 +26,12 @@ const EXAMPLES: &str = "Examples:
       gives some tensors another type, and measures what is lost
   phi-quantize inspect phi-4-mini-Q4_K_M.gguf --tensors
       shows what is in a file
+  phi-quantize check phi-4-mini-Q4_0.gguf
+      looks at every number in it
+  phi-quantize compare models/phi-4-mini phi-4-mini-Q4_0.gguf
+      says what the type cost, tensor by tensor
+  phi-quantize synth phi-4 Q4_0 random.gguf --layers 8
+      makes something to measure speed and memory with, without a download
 
 Types, by bits per weight:
   32 F32 · 16 F16, BF16 (as trained) · 8.5 Q8_0 (no visible loss) · 6.6 Q6_K · 5.5-5.7 Q5_K_M, Q5_K_S, Q5_0, Q5_1

@@ -1,7 +1,7 @@
 //! `phi-quantize`: makes GGUF models.
 //!
 //! ```text
-//! typed (args) → meant (job) → work (quantize, inspect) → exit code
+//! typed (args) → meant (job) → work (quantize, inspect, check, compare, synth, split) → exit code
 //! ```
 //!
 //! The work is a stream: per tensor the recipe names a type, the codec encodes rows, the writer appends. What a folder

@@ -24,6 +24,8 @@ use crate::weights::pool;
 
 /// As many as a folder may have here.
 const MAX_SHARDS: usize = 1024;
+/// Room that is left on the disk.
+const SPARE_BYTES: u64 = 64 << 20;
 
 #[derive(Args, Debug)]
 pub(crate) struct Synth {
@@ -188,7 +190,7 @@ fn folder(synthetic: &Synthetic, file_type: FileType, typed: &Synth, io: &mut Io
     };
     let shards = shards(synthetic.tensors(), dtype, typed.shard_size.0)?;
     let total: u64 = synthetic.tensors().iter().map(|t| bytes_of(t, dtype)).sum();
-    let folder = NewFolder::create(&typed.out)?;
+    let folder = NewFolder::create(&typed.out, total)?;
     let progress = Progress::bytes(io, total);
     let mut map = Map::new();
     let mut bytes = 0;
@@ -247,13 +249,20 @@ struct NewFolder<'a> {
 }
 
 impl<'a> NewFolder<'a> {
-    fn create(path: &'a Path) -> Result<NewFolder<'a>, Report> {
+    /// Checks name and disk for a folder of some `bytes` bytes.
+    fn create(path: &'a Path, bytes: u64) -> Result<NewFolder<'a>, Report> {
         let fail = |message: &str| Report::new(message).file(path);
         let name = path.file_name().ok_or_else(|| fail("not the name of a folder"))?;
         // An empty folder is as good as none.
         let empty = || std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
         if std::fs::symlink_metadata(path).is_ok() && !empty() {
             return Err(fail("exists already").hint("give the name of a folder to be made"));
+        }
+        let need = bytes.saturating_add(SPARE_BYTES);
+        // A disk that cannot tell is found out by writing.
+        if let Some(free) = fs4::available_space(parent(path)).ok().filter(|free| *free < need) {
+            let report = fail(&format!("needs {need} bytes, {free} are free on the disk"));
+            return Err(report.hint("make room, name an output on another disk, or give fewer `--layers`"));
         }
         let partial = path.with_file_name(format!("{}.partial", name.to_string_lossy()));
         std::fs::create_dir(&partial).map_err(|e| match e.kind() {
@@ -305,7 +314,7 @@ impl<'a> NewFolder<'a> {
 
     fn finish(mut self) -> Result<(), Report> {
         let sync = |path: &Path| if cfg!(unix) { File::open(path)?.sync_all() } else { Ok(()) };
-        let parent = self.path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let parent = parent(self.path);
         // Only an empty one goes away.
         let _ = std::fs::remove_dir(self.path);
         let moved = sync(&self.partial).and_then(|()| std::fs::rename(&self.partial, self.path));
@@ -322,6 +331,10 @@ impl Drop for NewFolder<'_> {
             let _ = std::fs::remove_dir_all(&self.partial);
         }
     }
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn of_disk(error: std::io::Error, path: &Path) -> Report {

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use phi_cli::{Exit, Io};
-use phi_gguf::{Gguf, Header, Value};
+use phi_gguf::{Blueprint, Gguf, Header, Value};
+use phi_tensor::{DType, Shape};
 use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 
@@ -91,6 +92,26 @@ fn what_is_split_comes_back_byte_for_byte() {
         assert_eq!((ran.exit, ran.out.trim_end(), ran.err.as_str()), (Exit::Done, back.as_str(), ""));
         assert!(fs::read(&back).unwrap() == fs::read(&place.model).unwrap(), "{more:?}");
     }
+}
+
+#[test]
+fn an_alignment_of_its_own_comes_back() {
+    let place = Place::new();
+    let mut file = Blueprint::new();
+    file.set("general.alignment", 256_u32);
+    file.set("split.note", "not one of the three");
+    let mut data = Vec::new();
+    for (name, len) in [("a", 5_usize), ("b", 70), ("c", 1)] {
+        file.tensor(name, DType::F32, Shape::vector(len));
+        data.extend((0..len).flat_map(|i| (i as f32).to_le_bytes()));
+        data.resize(data.len().next_multiple_of(256), 0);
+    }
+    fs::write(&place.model, [file.header_bytes(), data].concat()).unwrap();
+    let parts = place.split(&["--split-max-tensors", "1"]);
+    assert_eq!((header(&parts[0]).alignment, header(&parts[1]).alignment), (256, 32));
+    let back = place.path("back.gguf");
+    assert_eq!(run(&["merge", &parts[2], &back]).exit, Exit::Done);
+    assert!(fs::read(&back).unwrap() == fs::read(&place.model).unwrap());
 }
 
 #[test]

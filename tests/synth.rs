@@ -1,0 +1,60 @@
+//! Models of random weights are models: what `phi-quantize synth` makes, `phi-run` runs.
+
+use std::path::Path;
+
+use phi_cli::{Captured, Exit, Io};
+use phi_tests::fixture;
+use serde_json::Value;
+
+fn captured(run: impl FnOnce(&mut Io) -> Exit) -> Captured {
+    let (mut io, captured) = Io::captured();
+    let exit = run(&mut io);
+    assert_eq!(exit, Exit::Done, "{}", captured.err());
+    captured
+}
+
+fn phi_run(args: &[&str]) -> String {
+    let args = std::iter::once("phi-run").chain(args.iter().copied()).map(Into::into);
+    captured(|io| phi_run::main(args, io)).out()
+}
+
+/// The sizes of a fixture with an embedding for all bytes, as a GGUF.
+fn synth(folder: &Path, vocab: &str) -> String {
+    let text = std::fs::read_to_string(fixture("phi3-longrope").join("config.json")).expect("the fixture is there");
+    let config = folder.join("config.json");
+    std::fs::write(&config, text.replace("\"vocab_size\": 256", "\"vocab_size\": 320")).expect("a place to write");
+    let out = folder.join("model.gguf");
+    let [config, out] =
+        [config, out].map(|path| path.to_str().expect("temporary folders have plain names").to_string());
+    let args = ["phi-quantize", "synth", &config, "F16", &out, "--vocab", vocab, "--force"];
+    captured(|io| phi_quantize::main(args, io));
+    out
+}
+
+#[test]
+fn the_vocabulary_of_bytes_is_one() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let model = synth(folder.path(), "bytes");
+    let text = "Grüße, the €\n\t\u{1f600}";
+    let ids: Vec<u32> = serde_json::from_str(&phi_run(&["tokenize", &model, "-p", text])).expect("a list of ids");
+    assert!(ids.contains(&256), "` t` is one token: {ids:?}");
+    let ids: Vec<String> = ids.iter().map(u32::to_string).collect();
+    assert_eq!(phi_run(&["tokenize", &model, "--ids", &ids.join(",")]), format!("{text}\n"));
+    let chat: Vec<u32> =
+        serde_json::from_str(&phi_run(&["tokenize", &model, "--chat", "-p", "A"])).expect("a list of ids");
+    assert_eq!(chat, [259, u32::from(b'A'), 261, 260]);
+
+    let answer = phi_run(&[&model, "-p", "Hello", "-n", "8", "--temp", "0", "--json"]);
+    let answer: Value = serde_json::from_str(&answer).expect("JSON");
+    assert!(answer["prompt_tokens"].as_u64().is_some_and(|n| n >= 8), "{answer}");
+}
+
+#[test]
+fn a_model_without_words_has_logits() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let model = synth(folder.path(), "none");
+    let logits: Vec<f32> = serde_json::from_str(&phi_run(&["logits", &model, "--tokens", "1,2,319"])).expect("a list");
+    assert_eq!(logits.len(), 320);
+    let largest = logits.iter().fold(0.0_f32, |a, x| a.max(x.abs()));
+    assert!(largest > 0.0 && largest < 10.0, "{largest}");
+}
