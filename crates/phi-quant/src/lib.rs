@@ -4,6 +4,10 @@
 //! faster kernel is tested against. Blocks are `#[repr(C)]` structs of byte arrays: their alignment is 1, so the bytes
 //! of a file map are viewed as blocks wherever they lie.
 //!
+//! Formats without a choice to make round one block at a time (`block32`). The others look for scales: `search` has the
+//! formulas, `lanes` does eight sub-blocks at once without changing a bit of what one at a time gives, `super_block` and
+//! `groups` are what several formats share around them, and `importance` is how an importance matrix weighs errors.
+//!
 //! This crate does not know files, models or threads.
 //!
 //! ```

@@ -81,8 +81,12 @@ fn works(
             _ => None,
         };
         if weights.is_none() && step.choice.needs_importance {
-            return Err(fail(format!("{to} in a {} file needs an importance matrix", job.recipe.file_type.name()))
-                .hint("give one with `--imatrix FILE`"));
+            let hint = match importance {
+                Some(_) => "the one given says nothing about this tensor",
+                None => "give one with `--imatrix FILE`",
+            };
+            let name = job.recipe.file_type.name();
+            return Err(fail(format!("{to} in a {name} file needs an importance matrix")).hint(hint));
         }
         works.push(Work {
             decode: decode.decode,

@@ -24,6 +24,11 @@ pub(crate) struct Summary {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     files: Vec<OfFile>,
     types: Vec<OfType>,
+    /// Of all values together, with `--stats`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rmse: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    relative: Option<f64>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<OfTensor>,
     pub(crate) warnings: Vec<String>,
@@ -85,6 +90,8 @@ impl Summary {
             bits_per_weight: 8.0 * data as f64 / values.max(1) as f64,
             files: Vec::new(),
             types: types.into_values().collect(),
+            rmse: None,
+            relative: None,
             errors: Vec::new(),
             warnings: Vec::new(),
             seconds: 0.0,
@@ -114,6 +121,11 @@ impl Summary {
                 (of_type.rmse, of_type.relative) = (Some(all.rmse()), Some(all.relative()));
             }
         }
+        let mut all = Lost::default();
+        measured().for_each(|(_, report)| all.join(report.error));
+        if all.count() > 0 {
+            (self.rmse, self.relative) = (Some(all.rmse()), Some(all.relative()));
+        }
         let of_tensor = |(step, report): (&Step, &TensorReport)| OfTensor {
             name: step.tensor.name.clone(),
             dtype: step.choice.dtype.name(),
@@ -142,6 +154,8 @@ impl Summary {
         io.note(table.to_string().trim_end());
         let worst = self.errors.iter().max_by(|a, b| a.relative.total_cmp(&b.relative));
         if let Some(OfTensor { name, dtype, rmse, relative, max }) = worst {
+            let all = format_args!("rmse {}, relative {}", number(self.rmse), number(self.relative)).to_string();
+            io.note(format_args!("all: {all}"));
             io.note(format_args!("worst: {name} ({dtype}): rmse {rmse:.6}, relative {relative:.6}, max {max:.6}"));
         }
         let verb = if self.written { "wrote" } else { "would write" };
