@@ -168,3 +168,72 @@ fn first_number(value: &Value) -> Option<usize> {
 pub fn file_order(a: (Option<usize>, &str), b: (Option<usize>, &str)) -> std::cmp::Ordering {
     a.cmp(&b)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use phi_gguf::names;
+
+    use super::*;
+    use crate::{Known, Layout};
+
+    /// How many tensors of a known model get which type; of those with `part` in their name.
+    fn count(model: &str, recipe: &Recipe, part: &str) -> BTreeMap<&'static str, usize> {
+        let layout = Layout::of(&Known::find(model).unwrap().config().unwrap()).unwrap();
+        let mut file = Blueprint::new();
+        file.set("general.architecture", layout.arch);
+        layout.keys.iter().for_each(|(key, value)| file.set(key, value.clone()));
+        let mut tensors: Vec<_> =
+            layout.tensors.iter().map(|t| (t.layer, names::name(t.role, t.layer), t.shape)).collect();
+        tensors.sort_by(|a, b| file_order((a.0, &a.1), (b.0, &b.1)));
+        let items: Vec<_> = tensors
+            .iter()
+            .map(|(layer, name, shape)| Item { name, layer: *layer, shape: *shape, dtype: DType::F32 })
+            .collect();
+        let mut counts = BTreeMap::new();
+        for (item, choice) in items.iter().zip(recipe.choose(&Facts::of(&file), &items)) {
+            if item.name.contains(part) {
+                *counts.entry(choice.dtype.name()).or_default() += 1;
+            }
+        }
+        counts
+    }
+
+    #[test]
+    fn classic_files_have_the_types_of_published_ones() {
+        let recipe = Recipe { rule: Rule::Classic, ..Recipe::new(FileType::Q4_K_M) };
+        assert_eq!(count("phi-4", &recipe, ""), [("F32", 81), ("Q4_K", 101), ("Q5_K", 40), ("Q6_K", 21)].into());
+        let phi3 = [("F32", 65), ("Q4_K", 81), ("Q5_K", 32), ("Q6_K", 17)];
+        assert_eq!(count("phi-3-mini-4k", &recipe, ""), phi3.into());
+    }
+
+    #[test]
+    fn fused_matrices_count_as_values_today() {
+        for (file_type, want) in [
+            (FileType::Q4_K_M, vec![("Q4_K", 16), ("Q6_K", 16)]),
+            (FileType::Q5_K_M, vec![("Q5_K", 16), ("Q6_K", 16)]),
+            (FileType::Q4_K_S, vec![("Q4_K", 28), ("Q5_K", 4)]),
+            (FileType::Q3_K_M, vec![("Q4_K", 30), ("Q5_K", 2)]),
+            (FileType::Q2_K, vec![("Q3_K", 32)]),
+        ] {
+            let got = count("phi-3-mini-4k", &Recipe::new(file_type), "attn_qkv");
+            assert_eq!(got, want.into_iter().collect(), "{file_type:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_asked_for_goes_before_the_mixture() {
+        let mut recipe = Recipe::new(FileType::Q4_K_M);
+        recipe.overrides = vec![(Regex::new("ffn_(up|down)").unwrap(), DType::Q8_0)];
+        recipe.output = Some(DType::F16);
+        recipe.token_embd = Some(DType::Q5_0);
+        assert_eq!(count("phi-4", &recipe, "ffn_up"), [("Q8_0", 40)].into());
+        assert_eq!(count("phi-4", &recipe, "output.weight"), [("F16", 1), ("Q4_K", 40)].into());
+        assert_eq!(count("phi-4", &recipe, "token_embd"), [("Q5_0", 1)].into());
+        recipe.pure = true;
+        assert_eq!(count("phi-4", &recipe, "attn"), [("F32", 40), ("Q4_K", 80)].into());
+        recipe.leave_output = true;
+        assert_eq!(count("phi-4", &recipe, "output.weight"), [("F32", 1), ("Q4_K", 40)].into());
+    }
+}
