@@ -48,7 +48,12 @@ impl Importance {
             }
         }
         if found.entries.is_empty() {
-            return Err(ConvertError::new("", None, Problem::Importance("no entries".into())).of(path));
+            return Err(ConvertError::new(
+                "",
+                None,
+                Problem::Importance(format!("no `NAME{SUMS}` in it: not an importance matrix")),
+            )
+            .of(path));
         }
         Ok(found)
     }

@@ -39,7 +39,7 @@ Types, by bits per weight:
   2.6-3 Q2_K, Q2_K_S (needs --imatrix) · 1.7-2.1 TQ1_0, TQ2_0 (for models trained with three values)
   MXFP4_MOE (4.25 in experts)";
 
-/// Makes GGUF models from Hugging Face folders.
+/// Makes GGUF models from Hugging Face folders, or from other GGUFs.
 ///
 /// SRC is a folder with config.json, the tokenizer's files and *.safetensors, or a GGUF with F32, F16 or BF16 weights.
 /// TYPE is the type that most weights get. Tensors are converted one slab of rows at a time: a model of any size needs

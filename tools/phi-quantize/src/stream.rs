@@ -189,7 +189,11 @@ fn convert(
     }
     if copy && peak.is_finite() {
         output.copy_from_slice(input);
-        return TensorReport { faults, ..TensorReport::default() };
+        let mut report = TensorReport::default();
+        if work.stats {
+            report.error.add(x, x);
+        }
+        return report;
     }
     let Some(encode) = work.encode.filter(|_| peak.is_finite() || !work.nan.is_error()) else {
         output.fill(0);

@@ -64,7 +64,7 @@ fn signal(child: &Child, name: &str) {
 }
 
 #[test]
-fn killed_at_any_time() {
+fn spawned_and_killed_at_any_time() {
     let place = Place::new();
     for i in 0..TRIES {
         let mut child = place.command("out.gguf").spawn().unwrap();
@@ -78,7 +78,7 @@ fn killed_at_any_time() {
 }
 
 #[test]
-fn interrupted_at_any_time_nothing_is_left() {
+fn spawned_and_interrupted_at_any_time_nothing_is_left() {
     let place = Place::new();
     for (i, name) in (0..TRIES).zip(["-INT", "-TERM"].into_iter().cycle()) {
         let mut child = place.command("out.gguf").spawn().unwrap();
@@ -96,7 +96,7 @@ fn interrupted_at_any_time_nothing_is_left() {
 }
 
 #[test]
-fn of_two_writers_one_wins() {
+fn spawned_twice_one_writer_wins() {
     let place = Place::new();
     for _ in 0..TRIES {
         let both = [place.command("out.gguf").spawn().unwrap(), place.command("out.gguf").spawn().unwrap()];
@@ -107,7 +107,7 @@ fn of_two_writers_one_wins() {
 }
 
 #[test]
-fn a_file_that_may_not_grow_is_an_error_and_not_a_file() {
+fn spawned_with_a_limit_there_is_an_error_and_no_file() {
     let place = Place::new();
     let mut command = Command::new("sh");
     // Blocks of 512 or 1024 bytes: the file has megabytes. Without the trap the system would end the process.

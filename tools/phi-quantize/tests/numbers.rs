@@ -1,5 +1,7 @@
 //! `check` and `compare`: what is said of numbers, right and wrong ones.
 
+mod common;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -9,18 +11,7 @@ use phi_tensor::{DType, Shape};
 use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 
-struct Ran {
-    exit: Exit,
-    out: String,
-    err: String,
-}
-
-fn run(args: &[&str]) -> Ran {
-    let (mut io, captured) = Io::captured();
-    let exit = phi_quantize::main(["phi-quantize"].iter().chain(args), &mut io);
-    drop(io);
-    Ran { exit, out: captured.out(), err: captured.err() }
-}
+use common::{Ran, run};
 
 fn fixture(name: &str) -> String {
     let path: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures").join(name);

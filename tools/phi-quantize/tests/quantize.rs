@@ -1,5 +1,7 @@
 //! What `phi-quantize` writes, says and returns, run in-process.
 
+mod common;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -9,22 +11,14 @@ use phi_tensor::DType;
 use serde_json::Value as Json;
 use tempfile::TempDir;
 
+use common::Ran;
+
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures").join(name)
 }
 
-/// What a run said and how it ended.
-struct Ran {
-    exit: Exit,
-    out: String,
-    err: String,
-}
-
 fn run<const N: usize>(args: [&str; N]) -> Ran {
-    let (mut io, captured) = Io::captured();
-    let exit = phi_quantize::main(["phi-quantize"].into_iter().chain(args), &mut io);
-    drop(io);
-    Ran { exit, out: captured.out(), err: captured.err() }
+    common::run(&args)
 }
 
 /// A place to write to.
@@ -407,4 +401,68 @@ fn verbose_says_a_line_per_tensor() {
     );
     let gguf = Gguf::open(Path::new(&place.path("out.gguf"))).unwrap();
     assert_eq!(gguf.metadata().entry("general.name").map(|e| e.value.clone()), Some(Value::from("Phi3 Base")));
+}
+
+#[test]
+fn what_is_lost_is_measured() {
+    let place = Place::new();
+    let config = fixture("reference/plain/config.json");
+    let (model, out) = (place.path("model.gguf"), place.path("out.gguf"));
+    assert_eq!(run(["synth", config.to_str().unwrap(), "BF16", &model]).exit, Exit::Done);
+    let ran = run(["--stats", "--verify", "--json", &model, &out, "Q4_K_M"]);
+    assert_eq!(ran.exit, Exit::Done, "{}", ran.err);
+    let json: Json = serde_json::from_str(&ran.out).unwrap();
+    let relative = |value: &Json| value["relative"].as_f64().unwrap();
+    let of = |name: &str| relative(json["types"].as_array().unwrap().iter().find(|t| t["type"] == name).unwrap());
+    // Of numbers without order: a Q4_K step is about a tenth of their spread, one of Q6_K a quarter of that.
+    assert!((0.05..0.1).contains(&of("Q4_K")) && (0.01..0.03).contains(&of("Q6_K")) && of("F32") == 0.0, "{json}");
+    assert!(of("Q6_K") < relative(&json) && relative(&json) < of("Q4_K"));
+    // The same that `compare` finds, which reads both files.
+    let compared: Json = serde_json::from_str(&run(["compare", &model, &out, "--json"]).out).unwrap();
+    assert!((relative(&compared["total"]) / relative(&json) - 1.0).abs() < 1e-9, "{compared}");
+    assert_eq!(json["files"][0]["bytes"], fs::metadata(&out).unwrap().len());
+    let worst = run(["--stats", "--force", &model, &out, "Q4_K_M"]).err;
+    assert!(worst.contains("rmse") && worst.contains("worst: ") && worst.contains("sha256 "), "{worst}");
+}
+
+#[test]
+fn parts_stay_parts() {
+    let place = Place::new();
+    let whole = place.path("whole.gguf");
+    run([&source("phi3-base"), &whole, "F32"]);
+    let parts = run(["split", "--split-max-tensors", "8", &whole, &place.path("in")]).out;
+    let first = parts.lines().next().unwrap();
+    let ran = run(["--keep-split", first, &place.path("out.gguf"), "Q8_0"]);
+    assert_eq!(ran.exit, Exit::Done, "{}", ran.err);
+    let names: Vec<_> = place.names().into_iter().filter(|name| name.starts_with("out")).collect();
+    assert_eq!(names, ["out-00001-of-00003.gguf", "out-00002-of-00003.gguf", "out-00003-of-00003.gguf"]);
+    let (kept, direct) = (Gguf::open(Path::new(&place.path(&names[1]))).unwrap(), place.path("direct.gguf"));
+    run([&whole, &direct, "Q8_0"]);
+    let direct = Gguf::open(Path::new(&direct)).unwrap();
+    assert_eq!(kept.tensors().len(), direct.tensors().len());
+    for info in kept.tensors() {
+        let other = direct.tensor(direct.find(&info.name).unwrap());
+        assert_eq!(kept.tensor(info).bytes()[..], other.bytes()[..], "{}", info.name);
+    }
+}
+
+#[test]
+fn importance_is_refused_where_it_does_not_fit() {
+    let place = Place::new();
+    let (model, out) = (place.path("model.gguf"), place.path("out.gguf"));
+    run([&source("phi3-base"), &model, "F32"]);
+    let matrix = fixture("reference/plain/imatrix.gguf");
+    for (matrix, error) in [
+        (matrix.to_str().unwrap(), "256 values for 64 columns and 1 experts"),
+        (model.as_str(), "no `NAME.in_sum2` in it: not an importance matrix"),
+        (&source("phi3-base/config.json"), "entry[0].name"),
+    ] {
+        let ran = run(["--imatrix", matrix, &model, &out, "Q4_0"]);
+        assert!(ran.exit == Exit::Failed && ran.err.contains(error), "{}", ran.err);
+        assert!(!Path::new(&out).exists());
+    }
+    for words in [["--tensor-type", "=q8_0"], ["--tensor-type", "a=q9"], ["--override-kv", "a=int:x"]] {
+        let ran = run([words[0], words[1], &model, &out, "Q4_0"]);
+        assert!(ran.exit == Exit::Misused && ran.err.contains(words[1].trim_start_matches("a=")), "{}", ran.err);
+    }
 }

@@ -1,5 +1,7 @@
 //! `split` and `merge`: parts, their names and keys, and the way back.
 
+mod common;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -9,18 +11,7 @@ use phi_tensor::{DType, Shape};
 use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 
-struct Ran {
-    exit: Exit,
-    out: String,
-    err: String,
-}
-
-fn run(args: &[&str]) -> Ran {
-    let (mut io, captured) = Io::captured();
-    let exit = phi_quantize::main(["phi-quantize"].iter().chain(args), &mut io);
-    drop(io);
-    Ran { exit, out: captured.out(), err: captured.err() }
-}
+use common::run;
 
 /// A place with a whole file of 21 tensors in it, `model.gguf`.
 struct Place {

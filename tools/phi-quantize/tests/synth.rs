@@ -1,5 +1,7 @@
 //! `synth`: models of random weights, as GGUF and as folders.
 
+mod common;
+
 use std::fs;
 use std::path::Path;
 
@@ -9,18 +11,7 @@ use phi_tensor::DType;
 use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 
-struct Ran {
-    exit: Exit,
-    out: String,
-    err: String,
-}
-
-fn run(args: &[&str]) -> Ran {
-    let (mut io, captured) = Io::captured();
-    let exit = phi_quantize::main(["phi-quantize"].iter().chain(args), &mut io);
-    drop(io);
-    Ran { exit, out: captured.out(), err: captured.err() }
-}
+use common::{Ran, run};
 
 /// A place with the config of a model that a test can afford.
 struct Place(TempDir);
