@@ -20,12 +20,15 @@ impl TensorReport {
         self.error.join(next.error);
     }
 
-    /// Whether the file can still come to be, when all rows were seen.
-    pub(crate) fn judge(&self, step: &Step, nan: Nan) -> Result<(), Report> {
+    /// Whether the file can still come to be, when all rows were seen. Of a type that nobody here writes, values cannot be
+    /// replaced.
+    pub(crate) fn judge(&self, step: &Step, nan: Nan, replaceable: bool) -> Result<(), Report> {
         let fail = |message: String| Report::new(message).field(step.tensor.name.as_str());
-        let not_finite = self.faults.not_finite.message("is not a finite number").filter(|_| nan == Nan::Error);
+        let not_finite =
+            self.faults.not_finite.message("is not a finite number").filter(|_| nan == Nan::Error || !replaceable);
         if let Some(message) = not_finite {
-            return Err(fail(message).hint("`--nan zero` writes 0 instead; a fresh download may be better"));
+            let hint = if replaceable { "`--nan zero` writes 0 instead; a" } else { "a" };
+            return Err(fail(message).hint(format_args!("{hint} fresh download may be better")));
         }
         match self.faults.overflow.message(format_args!("is too large for {}", step.choice.dtype)) {
             Some(message) => Err(fail(message).hint("BF16 and F32 hold every value")),

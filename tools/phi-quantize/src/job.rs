@@ -55,6 +55,9 @@ impl TryFrom<Quantize> for Job {
             }
         };
         let out = out.unwrap_or_else(|| default_out(&source, file_type));
+        if out.as_os_str() == "-" {
+            return Err(Report::misuse("a GGUF cannot be written to a pipe").hint("name a file"));
+        }
         let threads = match rest {
             [] => typed.threads,
             [word, ..] => {

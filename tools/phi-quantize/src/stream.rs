@@ -85,7 +85,7 @@ impl Stream<'_> {
                     let report = self.pool.install(|| rows(step, work, &slab, &mut bytes));
                     reports[slab.step].add(report);
                     if slab.first_row + slab.rows as u64 == step.tensor.shape.rows() {
-                        reports[slab.step].judge(step, work.nan)?;
+                        reports[slab.step].judge(step, work.nan, work.encode.is_some())?;
                     }
                     self.progress.add(slab.bytes.len() as u64);
                     let Slab { step, first_row, rows, bytes: input } = slab;

@@ -461,6 +461,7 @@ fn importance_is_refused_where_it_does_not_fit() {
         assert!(ran.exit == Exit::Failed && ran.err.contains(error), "{}", ran.err);
         assert!(!Path::new(&out).exists());
     }
+    assert_eq!(run([&model, "-", "Q4_0"]).exit, Exit::Misused);
     for words in [["--tensor-type", "=q8_0"], ["--tensor-type", "a=q9"], ["--override-kv", "a=int:x"]] {
         let ran = run([words[0], words[1], &model, &out, "Q4_0"]);
         assert!(ran.exit == Exit::Misused && ran.err.contains(words[1].trim_start_matches("a=")), "{}", ran.err);
