@@ -2,7 +2,7 @@
 //!
 //! The cases and their origin are described in `fixtures/README.md`.
 
-use phi_quant::{Codec, codec};
+use phi_quant::{Codec, codec, encode_plainly};
 use phi_tensor::DType;
 use phi_testkit::run_cases;
 use phi_tests::fixture;
@@ -54,6 +54,9 @@ fn encoding_is_exact() {
         // A row at a time: some encoders weigh a value by the size of its row.
         for (x, bytes) in x.chunks_exact(x.len() / case.rows).zip(bytes.chunks_exact_mut(width)) {
             encode(x, weights.as_deref(), bytes);
+            let mut plain = vec![0x55; bytes.len()];
+            encode_plainly(case.dtype, x, weights.as_deref(), &mut plain);
+            same(bytes, &plain, width, |a, b| a == b).map_err(|e| format!("on any machine: {e}"))?;
         }
         same(&case.output, &bytes, width, |a, b| a == b)
     });

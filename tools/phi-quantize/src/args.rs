@@ -33,11 +33,11 @@ const EXAMPLES: &str = "Examples:
   phi-quantize synth phi-4 Q4_0 random.gguf --layers 8
       makes something to measure speed and memory with, without a download
 
-Types, by bits per weight:
-  32 F32 · 16 F16, BF16 (as trained) · 8.5 Q8_0 (no visible loss) · 6.6 Q6_K · 5.5-5.7 Q5_K_M, Q5_K_S, Q5_0, Q5_1
-  4.3-5 Q4_K_M (a good first choice), Q4_K_S, IQ4_XS, IQ4_NL, Q4_0, Q4_1 · 3.4-4 Q3_K_L, Q3_K_M, Q3_K_S
-  2.6-3 Q2_K, Q2_K_S (needs --imatrix) · 1.7-2.1 TQ1_0, TQ2_0 (for models trained with three values)
-  MXFP4_MOE (4.25 in experts)";
+Types, by bits per weight of Phi-4:
+  32 F32 · 16 F16, BF16 (as trained) · 8.5 Q8_0 · 6.6 Q6_K · 6.0 Q5_1 · 5.7 Q5_K_M · 5.5 Q5_K_S, Q5_0
+  5.1 Q4_1 · 4.9 Q4_K_M (a good first choice) · 4.7 IQ4_NL · 4.6 Q4_K_S, Q4_0 · 4.5 IQ4_XS
+  4.4 Q3_K_L · 4.0 Q3_K_M · 3.5 Q3_K_S · 3.2 Q2_K · Q2_K_S (needs --imatrix)
+  2.3 TQ2_0 and 2.0 TQ1_0 (for models trained with three values) · MXFP4_MOE (4.25 in experts)";
 
 /// Makes GGUF models from Hugging Face folders, or from other GGUFs.
 ///
@@ -125,7 +125,7 @@ pub(crate) struct Quantize {
     /// Quantizes what is quantized already: quality suffers twice
     #[arg(long, help_heading = "Types")]
     pub(crate) allow_requantize: bool,
-    /// Promises llama-quantize's bytes, and refuses what would break that
+    /// Promises llama-quantize's bytes of a GGUF (of a folder, those of its tensors), and refuses what would break that
     #[arg(long, conflicts_with_all = ["nan", "rule"], help_heading = "Types")]
     pub(crate) reference: bool,
     /// Sets a key: `KEY=int:1`, `float:0.5`, `bool:true` or `str:text` (may be given often)
@@ -184,9 +184,9 @@ pub(crate) enum Nan {
 /// Which generation of the mixtures.
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum RuleArg {
-    /// Fused QKV counts as values, as in llama.cpp since 2025
+    /// Fused QKV counts as values, as in llama.cpp today
     Current,
-    /// Fused QKV has its own rule, as in the files that most publishers have up
+    /// Fused QKV has its own rule, as in older releases and many published files
     Classic,
 }
 

@@ -207,7 +207,9 @@ fn convert(
         if let Some(column) = lost {
             faults.overflow.add(row, column as u64, x[column]);
         }
-        report.error.add(x, back);
+        if work.stats {
+            report.error.add(x, back);
+        }
     }
     report.faults = faults;
     report

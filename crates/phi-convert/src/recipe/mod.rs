@@ -35,10 +35,10 @@ pub struct Recipe {
 /// Which generation of the mixture is followed where they differ: in fused QKV matrices.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Rule {
-    /// They count as values, as in llama.cpp since 2025.
+    /// They count as values, as in llama.cpp today.
     #[default]
     Current,
-    /// They have a rule of their own, as in the files that most publishers have up.
+    /// They have a rule of their own, as in older releases and many published files.
     Classic,
 }
 

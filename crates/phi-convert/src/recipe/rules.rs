@@ -1,7 +1,7 @@
 //! llama-quantize's mixtures: which matrices get more than the base type.
 //!
-//! Rules go by parts of names and by counting, in the order of the file. They were found by measuring perplexity of other
-//! models years ago; they are kept because a `Q4_K_M` that is not like everybody's would surprise.
+//! Rules go by parts of names and by counting, in the order of the file. They are kept as they are because a `Q4_K_M` that
+//! is not like everybody's would surprise.
 
 use phi_tensor::DType;
 
@@ -155,7 +155,7 @@ pub(super) fn mixture(
             F::TQ1_0 | F::TQ2_0 | F::Q2_0 => DType::Q4_K,
             _ => base,
         },
-        // Files made before 2025 count a fused matrix for itself.
+        // Older releases count a fused matrix for itself.
         Category::AttnV if rule == Rule::Classic && item.name.contains("attn_qkv") => match file_type {
             F::Q3_K_M | F::Q3_K_L | F::IQ3_M => DType::Q4_K,
             F::Q4_K_M => DType::Q5_K,
