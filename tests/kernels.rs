@@ -2,7 +2,7 @@
 //!
 //! Tolerances are derived: a sum of `n` products in f32, in any order, is off by at most `n · ε · Σ|a·b|`.
 
-use phi_kernels::{Attention, Isa, Kernels};
+use phi_kernels::{Activations, Attention, Isa, Kernels};
 use phi_quant::codec;
 use phi_tensor::{DType, Matrix, Shape, Tensor, TokenId};
 use phi_testkit::Rng;
@@ -47,26 +47,72 @@ fn decoded(matrix: Matrix<'_>) -> Vec<f32> {
     values
 }
 
+/// What a matrix of integer codes is multiplied with: each group of 256 activations rounded to 127 steps.
+fn rounded(x: &[f32], cols: usize) -> Vec<f64> {
+    let groups = x.chunks_exact(cols).flat_map(|row| row.chunks(256));
+    groups
+        .flat_map(|group| {
+            let largest = group.iter().fold(0.0_f32, |m, x| m.max(x.abs()));
+            let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
+            group.iter().map(move |x| f64::from((x * inverse).round_ties_even()) * f64::from(largest / 127.0))
+        })
+        .collect()
+}
+
+/// Activations of one kind, as a pass would have them.
+struct Input {
+    codes: Vec<i8>,
+    sides: Vec<f32>,
+}
+
+impl Input {
+    fn new(tokens: usize, cols: usize) -> Input {
+        let (codes, sides) = Activations::room(tokens, cols);
+        Input { codes: vec![0; codes], sides: vec![0.0; sides] }
+    }
+
+    fn of<'a>(&'a mut self, kernels: &Kernels, x: &'a [f32], cols: usize) -> Activations<'a> {
+        kernels.quantize(x, cols, &mut self.codes, &mut self.sides)
+    }
+}
+
+/// Products of floats in any order, of `n` terms whose magnitudes add up to `size`, are off by at most `n · ε · size`.
+///
+/// Products of codes are exact within a sub-block of at least 16; what is rounded are sums of sub-blocks, of codes moved
+/// to the middle of their range (never more than the row's largest weight away) with activations moved by 128 steps.
 #[test]
 fn matmul_is_the_sum_of_products() {
     for &dtype in DType::ALL.iter().filter(|&&dtype| codec(dtype).is_some()) {
-        // One block, an odd number of them, more than a tile, rows that no task divides.
-        for (rows, blocks, tokens) in [(1, 1, 1), (5, 3, 1), (67, 9, 2), (33, 1, 7)] {
+        // One block, an odd number of them, more than a tile, rows that no task divides; few columns and many.
+        for (rows, blocks, tokens) in
+            [(1, 1, 1), (5, 3, 1), (67, 9, 2), (33, 1, 7), (161, 5, 4), (67, 9, 13), (33, 3, 40)]
+        {
             let cols = blocks * dtype.block_len();
             let mut rng = Rng::new(cols as u64);
             let w = matrix(dtype, rows, cols, &mut rng);
             let (values, x) = (decoded(w.matrix()), rng.normals(tokens * cols, 1.0));
+            let integer = Kernels::rounds_activations(dtype);
+            let used: Vec<f64> = if integer { rounded(&x, cols) } else { x.iter().map(|&x| f64::from(x)).collect() };
             each_isa(|kernels| {
                 let mut out = vec![f32::NAN; tokens * rows];
-                kernels.matmul(w.matrix(), &x, &mut out);
+                let mut input = Input::new(tokens, cols);
+                kernels.matmul(w.matrix(), input.of(kernels, &x, cols), &mut out);
                 for (i, &got) in out.iter().enumerate() {
                     let (t, r) = (i / rows, i % rows);
-                    let products = || (0..cols).map(|c| f64::from(values[r * cols + c]) * f64::from(x[t * cols + c]));
-                    let (want, size): (f64, f64) = (products().sum(), products().map(f64::abs).sum());
-                    let tolerance = cols as f64 * EPSILON * size;
+                    let (row, x) = (&values[r * cols..][..cols], &used[t * cols..][..cols]);
+                    let terms = || row.iter().zip(x).map(|(&w, &x)| (f64::from(w), x));
+                    let want: f64 = terms().map(|(w, x)| w * x).sum();
+                    let tolerance = if integer {
+                        let largest = row.iter().fold(0.0_f64, |m, &w| m.max(f64::from(w).abs()));
+                        let step = x.iter().fold(0.0_f64, |m, x| m.max(x.abs())) / 127.0;
+                        let size: f64 = terms().map(|(w, x)| (w.abs() + largest) * (x.abs() + 128.0 * step)).sum();
+                        (2.0 * cols as f64 / 16.0 + 8.0) * EPSILON * size
+                    } else {
+                        cols as f64 * EPSILON * terms().map(|(w, x)| (w * x).abs()).sum::<f64>()
+                    };
                     assert!(
                         (f64::from(got) - want).abs() <= tolerance,
-                        "{kernels:?} {dtype} [{rows}, {cols}]: {got}, {want}"
+                        "{kernels:?} {dtype} [{rows}, {cols}] × {tokens}, row {r}, token {t}: {got}, {want}"
                     );
                 }
             });

@@ -1,6 +1,5 @@
 use phi_quant::codec;
 use phi_tensor::{DType, Matrix};
-use rayon::prelude::*;
 
 use crate::Kernels;
 use crate::arch::Table;
@@ -67,12 +66,10 @@ impl Kernels {
         assert_eq!(k.cols(), a.n_head_kv * a.head_dim, "keys are [n_ctx, n_head_kv, head_dim]");
         assert_eq!(v.cols(), a.n_head_kv * a.head_dim, "values are [n_ctx, n_head_kv, head_dim]");
         let table = self.table;
-        self.pool.install(|| {
-            let heads = out.par_chunks_exact_mut(a.head_dim).zip(q.par_chunks_exact(a.head_dim));
-            heads.enumerate().for_each(|(i, (out, q))| {
-                let (t, h) = (i / a.n_head, i % a.n_head);
-                attend(table, a, first + t, h / (a.n_head / a.n_head_kv), q, k, v, out);
-            });
+        self.pool.chunks(out, a.head_dim, |_, i, out| {
+            let (t, h) = (i / a.n_head, i % a.n_head);
+            let q = &q[i * a.head_dim..][..a.head_dim];
+            attend(table, a, first + t, h / (a.n_head / a.n_head_kv), q, k, v, out);
         });
     }
 }

@@ -8,50 +8,54 @@
 //! This crate does not know files, models or memory plans: every buffer comes from the caller.
 //!
 //! ```
-//! use phi_kernels::{Isa, Kernels};
+//! use phi_kernels::{Activations, Isa, Kernels};
 //! use phi_tensor::{DType, Shape, Tensor};
 //!
 //! let kernels = Kernels::new(Isa::detect(), 2)?;
 //! let bytes: Vec<u8> = [1.0_f32, 2.0, 3.0, 4.0].iter().flat_map(|x| x.to_le_bytes()).collect();
 //! let w = Tensor::new(DType::F32, Shape::matrix(2, 2), bytes.into())?;
 //! let mut out = [0.0; 2];
-//! kernels.matmul(w.matrix(), &[10.0, 1.0], &mut out);
+//! let (mut codes, mut sides) = (vec![0; 256], vec![0.0; Activations::room(1, 2).1]);
+//! let x = kernels.quantize(&[10.0, 1.0], 2, &mut codes, &mut sides);
+//! kernels.matmul(w.matrix(), x, &mut out);
 //! assert_eq!(out, [12.0, 34.0]);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod activations;
 mod arch;
 mod attention;
 mod isa;
 mod matmul;
+mod pool;
 mod rows;
 
+pub use activations::Activations;
 pub use attention::{Attention, KvRows, MAX_HEAD_DIM};
 pub use isa::{Isa, UnknownIsa};
 
+use std::sync::Mutex;
+
 use arch::Table;
+use matmul::Work;
+use pool::Pool;
 
 /// The operations of a forward pass, for one instruction set and one pool of threads.
 pub struct Kernels {
     isa: Isa,
     table: &'static Table,
-    pool: rayon::ThreadPool,
+    pool: Pool,
+    /// Room of each thread.
+    work: Vec<Mutex<Box<Work>>>,
 }
 
 impl Kernels {
-    /// Starts `threads` threads (at least one).
+    /// Starts `threads` threads (at least one), the caller's included.
     pub fn new(isa: Isa, threads: usize) -> Result<Kernels, NoThreads> {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads.max(1))
-            .thread_name(|i| format!("phi-{i}"))
-            .build()
-            .map_err(|source| NoThreads { threads, source })?;
-        Ok(Kernels { isa, table: arch::table(isa), pool })
-    }
-
-    /// Runs several operations on the pool's own threads, so that the work is handed over once and not for each of them.
-    pub fn run<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
-        self.pool.install(f)
+        let threads = threads.max(1);
+        let pool = Pool::new(threads).map_err(|source| NoThreads { threads, source })?;
+        let work = (0..threads).map(|_| Mutex::new(bytemuck::zeroed_box())).collect();
+        Ok(Kernels { isa, table: arch::table(isa), pool, work })
     }
 
     /// The instruction set in use.
@@ -61,7 +65,7 @@ impl Kernels {
 
     /// Number of threads.
     pub fn threads(&self) -> usize {
-        self.pool.current_num_threads()
+        self.pool.threads()
     }
 }
 
@@ -78,5 +82,5 @@ pub struct NoThreads {
     /// How many were wanted.
     pub threads: usize,
     /// What the system said.
-    pub source: rayon::ThreadPoolBuildError,
+    pub source: std::io::Error,
 }

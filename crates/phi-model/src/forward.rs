@@ -37,7 +37,7 @@ pub fn forward<'s>(model: &Model, s: &'s mut State<Live>, k: &Kernels, pass: Pas
     assert!(first + n <= sizes.n_ctx, "position {} in a context of {}", first + n, sizes.n_ctx);
     assert!(n_logits <= sizes.n_logits.min(n), "logits of {n_logits} tokens, planned for {}", sizes.n_logits);
 
-    let Scratch { x, xb, q, key, value, att, gate, up, cos, sin, logits } = &mut s.scratch;
+    let Scratch { x, xb, q, key, value, att, gate, codes, sides, cos, sin, logits } = &mut s.scratch;
     let x = &mut x[..n * d.n_embd]; //            [t, e]
     let xb = &mut xb[..n * d.n_embd]; //          [t, e]
     let q = &mut q[..n * d.q_width()]; //         [t, h·d]
@@ -45,7 +45,6 @@ pub fn forward<'s>(model: &Model, s: &'s mut State<Live>, k: &Kernels, pass: Pas
     let value = &mut value[..n * d.kv_width()]; // [t, h_kv·d]
     let att = &mut att[..n * d.q_width()]; //     [t, h·d]
     let gate = &mut gate[..n * d.n_ff]; //        [t, f]
-    let up = &mut up[..n * d.n_ff]; //            [t, f]
 
     let frequencies = model.frequencies(factors);
     let pairs = frequencies.len();
@@ -63,25 +62,20 @@ pub fn forward<'s>(model: &Model, s: &'s mut State<Live>, k: &Kernels, pass: Pas
     for (layer, kv) in w.layers.iter().zip(&mut s.kv) {
         k.rms_norm(x, layer.attn_norm.matrix(), d.norm_eps, xb);
         let (wq, wk, wv) = layer.attn_qkv.matrices(d.q_width(), d.kv_width());
-        k.matmul(wq, xb, q);
-        k.matmul(wk, xb, key);
-        k.matmul(wv, xb, value);
+        let normed = k.quantize(xb, d.n_embd, codes, sides); // once, for all three
+        k.matmul_each([(wq, &mut *q), (wk, &mut *key), (wv, &mut *value)], normed);
         k.rope(cos, sin, pairs, d.head_dim, q);
         k.rope(cos, sin, pairs, d.head_dim, key);
         k.append(sizes.k_type, first, d.kv_width(), key, &mut kv.k);
         k.append(sizes.v_type, first, d.kv_width(), value, &mut kv.v);
         let (keys, values) = kv.matrices(sizes.n_ctx, d.kv_width(), sizes);
         k.attention(attention, first, q, keys, values, att);
-        k.matmul(layer.attn_output.matrix(), att, xb);
-        k.add(xb, x);
+        k.matmul_add(layer.attn_output.matrix(), k.quantize(att, d.q_width(), codes, sides), x);
 
         k.rms_norm(x, layer.ffn_norm.matrix(), d.norm_eps, xb);
         let (wgate, wup) = layer.ffn_gate_up.matrices(d.n_ff);
-        k.matmul(wgate, xb, gate);
-        k.matmul(wup, xb, up);
-        k.silu_mul(up, gate);
-        k.matmul(layer.ffn_down.matrix(), gate, xb);
-        k.add(xb, x);
+        k.matmul_silu(wgate, wup, k.quantize(xb, d.n_embd, codes, sides), gate);
+        k.matmul_add(layer.ffn_down.matrix(), k.quantize(gate, d.n_ff, codes, sides), x);
     }
 
     // Only the rows whose logits are wanted go through the head, the largest matrix of all.
@@ -90,7 +84,8 @@ pub fn forward<'s>(model: &Model, s: &'s mut State<Live>, k: &Kernels, pass: Pas
     let logits = &mut logits[..n_logits * d.n_vocab]; // [n_logits, v]
     if n_logits > 0 {
         k.rms_norm(last, w.output_norm.matrix(), d.norm_eps, xb);
-        k.matmul(w.output.as_ref().unwrap_or(&w.token_embd).matrix(), xb, logits);
+        let normed = k.quantize(xb, d.n_embd, codes, sides);
+        k.matmul(w.output.as_ref().unwrap_or(&w.token_embd).matrix(), normed, logits);
     }
     logits
 }

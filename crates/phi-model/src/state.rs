@@ -1,3 +1,4 @@
+use phi_kernels::Activations;
 use phi_memory::{Live, OutOfMemory, Planned, Row, Slots, Spec, slots};
 use phi_tensor::DType;
 
@@ -33,10 +34,12 @@ slots! {
         value: f32,
         /// Attended values, `[n_batch, n_head, head_dim]`.
         att: f32,
-        /// Gate, and its gated product with up, `[n_batch, n_ff]`.
+        /// Gated product, `[n_batch, n_ff]`.
         gate: f32,
-        /// Up, `[n_batch, n_ff]`.
-        up: f32,
+        /// Codes of the activations that are multiplied next, `[n_batch, groups of 256, 256]`.
+        codes: i8,
+        /// Their scales and sums, `[n_batch, groups of 256, 25]`.
+        sides: f32,
         /// Cosines of the batch's positions, `[n_batch, n_rot / 2]`.
         cos: f32,
         /// Sines of the batch's positions, `[n_batch, n_rot / 2]`.
@@ -78,6 +81,7 @@ impl State<Planned> {
             let row_bytes = dtype.row_bytes(d.kv_width() as u64).expect("the type was chosen to fit a head");
             Spec::reserved(name, &[n_ctx, row_bytes as usize])
         };
+        let (codes, sides) = Activations::room(n_batch, d.n_embd.max(d.q_width()).max(d.n_ff));
         State {
             sizes,
             scratch: Scratch {
@@ -88,7 +92,8 @@ impl State<Planned> {
                 value: rows("value", d.kv_width()),
                 att: rows("att", d.q_width()),
                 gate: rows("gate", d.n_ff),
-                up: rows("up", d.n_ff),
+                codes: Spec::new("codes", &[codes]),
+                sides: Spec::new("sides", &[sides]),
                 cos: rows("cos", d.rope.n_rot / 2),
                 sin: rows("sin", d.rope.n_rot / 2),
                 logits: Spec::new("logits", &[n_logits, d.n_vocab]),

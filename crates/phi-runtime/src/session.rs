@@ -56,7 +56,6 @@ pub struct Progress {
 
 /// A batch whose logits are to be scored.
 pub(crate) struct Scored<'a> {
-    pub(crate) kernels: &'a Kernels,
     /// Position of the first token with logits.
     pub(crate) first: usize,
     /// Logits, `[positions, n_vocab]`.
@@ -195,7 +194,6 @@ impl<'e> Session<'e> {
             if n_logits > 0 {
                 let n_vocab = self.engine.decoder().n_vocab;
                 each(Scored {
-                    kernels: &self.kernels,
                     first: done + n - n_logits,
                     logits: &self.state.scratch.logits[..n_logits * n_vocab],
                     n_vocab,
@@ -268,7 +266,7 @@ impl<'e> Session<'e> {
         let pass = Pass { tokens, first: self.cached, factors: self.factors, n_logits };
         let n_vocab = self.engine.decoder().n_vocab;
         let (model, state, kernels) = (self.engine.model(), &mut self.state, &self.kernels);
-        let logits = kernels.run(|| forward(model, state, kernels, pass));
+        let logits = forward(model, state, kernels, pass);
         let position = self.cached + n - n_logits;
         self.cached += n;
         self.computed += n;

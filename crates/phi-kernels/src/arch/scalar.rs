@@ -1,26 +1,75 @@
 //! Every operation, plainly: the definition.
 
-use phi_quant::Decode;
+use phi_quant::codec;
 
-use super::{PackedRow, Table};
+use super::formats::with_format;
+use super::{Acts, GROUP, PANEL, Product, Rows, SIDE, Table};
 
-pub(crate) static TABLE: Table = Table { dot_row, dot, axpy, rms_norm, silu_mul };
+pub(crate) static TABLE: Table = Table {
+    product: |dtype| {
+        let integer = with_format!(dtype, _F => true, _F => false);
+        let gemv = if integer { product::<true> } else { product::<false> };
+        let gemm: fn(Rows<'_>, Acts<'_>, usize, usize, &mut super::Scratch, &mut [f32]) = if integer {
+            |w, acts, first, columns, _, out| columns_of::<true>(w, acts, first, columns, out)
+        } else {
+            |w, acts, first, columns, _, out| columns_of::<false>(w, acts, first, columns, out)
+        };
+        Product { integer, gemv, gemm }
+    },
+    bias: 0,
+    quantize,
+    dot,
+    axpy,
+    rms_norm,
+    silu_mul,
+};
 
-/// Values unpacked at a time: a whole number of blocks of every format, small enough to stay in the first cache.
-const TILE: usize = 256;
+fn product<const INTEGER: bool>(w: Rows<'_>, acts: Acts<'_>, out: &mut [f32]) {
+    columns_of::<INTEGER>(w, acts, 0, acts.n, out);
+}
 
-fn dot_row(decode: Decode, row: PackedRow<'_>, x: &[f32], out: &mut [f32], out_stride: usize) {
-    let mut tile = [0.0; TILE];
-    let tile_bytes = TILE / row.block_len * row.block_bytes;
-    out.iter_mut().step_by(out_stride).for_each(|out| *out = 0.0);
-    for (i, bytes) in row.bytes.chunks(tile_bytes).enumerate() {
-        let first = i * TILE;
-        let len = TILE.min(row.cols - first);
-        let tile = &mut tile[..len];
-        decode(bytes, tile);
-        for (x, out) in x.chunks_exact(row.cols).zip(out.iter_mut().step_by(out_stride)) {
-            *out += dot(tile, &x[first..][..len]);
+/// `out[r / PANEL, c, r % PANEL] = Σ_g d[g, c] · Σ_k w[r, k] · q[g, c, k]`, or `Σ_k w[r, k] · x[c, k]`
+fn columns_of<const INTEGER: bool>(w: Rows<'_>, acts: Acts<'_>, first: usize, columns: usize, out: &mut [f32]) {
+    let decode = codec(w.dtype).expect("a model is only bound to types that can be read").decode;
+    let mut group = [0.0; GROUP];
+    for r in 0..w.rows {
+        let at = |c: usize| (r / PANEL * columns + c) * PANEL + r % PANEL;
+        for c in 0..columns {
+            out[at(c)] = 0.0;
         }
+        for (g, k) in (0..w.cols).step_by(GROUP).enumerate() {
+            let group = &mut group[..GROUP.min(w.cols - k)];
+            decode(w.group(r, g), group);
+            for c in 0..columns {
+                if INTEGER {
+                    let codes = &acts.q[(g * acts.n + first + c) * GROUP..][..GROUP];
+                    let sum: f32 = group.iter().zip(codes).map(|(w, &q)| w * f32::from(q)).sum();
+                    out[at(c)] += acts.side(g, first + c)[0] * sum;
+                } else {
+                    out[at(c)] += dot(group, &acts.x[(first + c) * w.cols + k..][..group.len()]);
+                }
+            }
+        }
+    }
+}
+
+/// `d = max |x| / 127`, `q = round(x · 127 / max |x|)`, ties to even; then sums of codes.
+fn quantize(x: &[f32], bias: u8, q: &mut [i8; GROUP], side: &mut [f32; SIDE]) {
+    let largest = x.iter().fold(0.0_f32, |m, x| m.max(x.abs()));
+    let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
+    q.fill(0);
+    for (q, x) in q.iter_mut().zip(x) {
+        *q = (x * inverse).round_ties_even() as i8;
+    }
+    side[0] = largest / 127.0;
+    for j in 0..16 {
+        side[9 + j] = q[16 * j..][..16].iter().map(|&q| f32::from(q)).sum();
+    }
+    for j in 0..8 {
+        side[1 + j] = side[9 + 2 * j] + side[10 + 2 * j];
+    }
+    for q in q {
+        *q = (*q as u8 ^ bias) as i8;
     }
 }
 

@@ -56,7 +56,7 @@ impl Perplexity {
             let score = |(logits, target): (&[f32], &TokenId)| LogSoftmax::of(logits).nll(*target);
             let mut scores = Vec::new();
             let rows = batch.logits.par_chunks_exact(batch.n_vocab);
-            batch.kernels.run(|| rows.zip(targets).map(score).collect_into_vec(&mut scores));
+            rows.zip(targets).map(score).collect_into_vec(&mut scores);
             nlls.append(&mut scores);
             Ok(())
         })?;
@@ -88,7 +88,7 @@ impl Perplexity {
             let mut scores = Vec::new();
             let rows = batch.logits.par_chunks_exact(batch.n_vocab).zip(targets);
             let rows = rows.zip(records.par_chunks_exact_mut(record_bytes));
-            batch.kernels.run(|| rows.map(score).collect_into_vec(&mut scores));
+            rows.map(score).collect_into_vec(&mut scores);
             nlls.append(&mut scores);
             Ok(base.write(records)?)
         })?;

@@ -1,0 +1,127 @@
+//! Blocks of 32 values with one scale each.
+
+use super::{Format, block_scales, read_u32};
+use crate::arch::simd::Simd;
+use crate::arch::tile::Scales;
+
+/// `d`, 16 bytes of nibbles.
+pub(crate) struct Q4_0;
+
+impl Format for Q4_0 {
+    const BYTES: usize = 8 * 18;
+    const SUB: usize = 32;
+    const BITS: u32 = 4;
+    const MIN: bool = false;
+
+    #[inline(always)]
+    unsafe fn scales<S: Simd>(s: S, group: *const u8, out: &mut Scales) {
+        // SAFETY: the caller's.
+        unsafe { block_scales::<S, 18>(s, group, &mut out.scale) }
+    }
+    #[inline(always)]
+    unsafe fn codes<S: Simd>(s: S, group: *const u8, i: usize) -> S::B {
+        // SAFETY: the caller's.
+        unsafe { s.nibbles(group.add(18 * i + 2)) }
+    }
+}
+
+/// `d`, `m`, 16 bytes of nibbles.
+pub(crate) struct Q4_1;
+
+impl Format for Q4_1 {
+    const BYTES: usize = 8 * 20;
+    const SUB: usize = 32;
+    const BITS: u32 = 4;
+    const MIN: bool = true;
+
+    #[inline(always)]
+    unsafe fn scales<S: Simd>(s: S, group: *const u8, out: &mut Scales) {
+        // SAFETY: the caller's.
+        unsafe {
+            block_scales::<S, 20>(s, group, &mut out.scale);
+            block_scales::<S, 20>(s, group.add(2), &mut out.min);
+        }
+    }
+    #[inline(always)]
+    unsafe fn codes<S: Simd>(s: S, group: *const u8, i: usize) -> S::B {
+        // SAFETY: the caller's.
+        unsafe { s.nibbles(group.add(20 * i + 4)) }
+    }
+}
+
+/// Nibbles with a fifth bit each.
+///
+/// # Safety
+/// 4 and 16 bytes are readable.
+#[inline(always)]
+unsafe fn five_bits<S: Simd>(s: S, high: *const u8, low: *const u8) -> S::B {
+    // SAFETY: the caller's.
+    let (low, high) = unsafe { (s.nibbles(low), s.mask_bits(read_u32(high))) };
+    s.or(low, s.and(high, s.splat_byte(16)))
+}
+
+/// `d`, 32 high bits, 16 bytes of nibbles.
+pub(crate) struct Q5_0;
+
+impl Format for Q5_0 {
+    const BYTES: usize = 8 * 22;
+    const SUB: usize = 32;
+    const BITS: u32 = 5;
+    const MIN: bool = false;
+
+    #[inline(always)]
+    unsafe fn scales<S: Simd>(s: S, group: *const u8, out: &mut Scales) {
+        // SAFETY: the caller's.
+        unsafe { block_scales::<S, 22>(s, group, &mut out.scale) }
+    }
+    #[inline(always)]
+    unsafe fn codes<S: Simd>(s: S, group: *const u8, i: usize) -> S::B {
+        // SAFETY: the caller's.
+        unsafe { five_bits(s, group.add(22 * i + 2), group.add(22 * i + 6)) }
+    }
+}
+
+/// `d`, `m`, 32 high bits, 16 bytes of nibbles.
+pub(crate) struct Q5_1;
+
+impl Format for Q5_1 {
+    const BYTES: usize = 8 * 24;
+    const SUB: usize = 32;
+    const BITS: u32 = 5;
+    const MIN: bool = true;
+
+    #[inline(always)]
+    unsafe fn scales<S: Simd>(s: S, group: *const u8, out: &mut Scales) {
+        // SAFETY: the caller's.
+        unsafe {
+            block_scales::<S, 24>(s, group, &mut out.scale);
+            block_scales::<S, 24>(s, group.add(2), &mut out.min);
+        }
+    }
+    #[inline(always)]
+    unsafe fn codes<S: Simd>(s: S, group: *const u8, i: usize) -> S::B {
+        // SAFETY: the caller's.
+        unsafe { five_bits(s, group.add(24 * i + 4), group.add(24 * i + 8)) }
+    }
+}
+
+/// `d`, 32 signed bytes; a code is the byte plus 128.
+pub(crate) struct Q8_0;
+
+impl Format for Q8_0 {
+    const BYTES: usize = 8 * 34;
+    const SUB: usize = 32;
+    const BITS: u32 = 8;
+    const MIN: bool = false;
+
+    #[inline(always)]
+    unsafe fn scales<S: Simd>(s: S, group: *const u8, out: &mut Scales) {
+        // SAFETY: the caller's.
+        unsafe { block_scales::<S, 34>(s, group, &mut out.scale) }
+    }
+    #[inline(always)]
+    unsafe fn codes<S: Simd>(s: S, group: *const u8, i: usize) -> S::B {
+        // SAFETY: the caller's.
+        s.xor(unsafe { s.load_bytes(group.add(34 * i + 2)) }, s.splat_byte(128))
+    }
+}

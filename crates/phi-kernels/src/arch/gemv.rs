@@ -1,0 +1,203 @@
+//! Decode: a few columns of activations against rows as they lie in the file.
+
+use super::formats::{Float, Format};
+use super::simd::Simd;
+use super::tile::{GROUP, PANEL, Scales};
+use super::{Acts, Rows, SIDE};
+
+/// Rows computed together, so that activations are loaded once for all of them.
+const R: usize = 2;
+
+/// How many times the rows computed together the prefetch runs ahead.
+const AHEAD: usize = 2;
+
+/// `out[r / PANEL, c, r % PANEL] = Σ_k w[r, k] · a[c, k]`
+///
+/// # Safety
+/// The rows have the format's bytes.
+#[inline(always)]
+pub(crate) unsafe fn gemv<S: Simd, F: Format>(s: S, w: Rows<'_>, acts: Acts<'_>, out: &mut [f32]) {
+    let mut column = 0;
+    while column < acts.n {
+        // SAFETY: the caller's; the columns are below `acts.n`.
+        column += unsafe {
+            match acts.n - column {
+                4.. => columns::<S, F, 4>(s, w, acts, column, out),
+                2.. => columns::<S, F, 2>(s, w, acts, column, out),
+                _ => columns::<S, F, 1>(s, w, acts, column, out),
+            }
+        };
+    }
+}
+
+/// Columns `first` to `first + N − 1`; returns `N`.
+#[inline(always)]
+unsafe fn columns<S: Simd, F: Format, const N: usize>(
+    s: S,
+    w: Rows<'_>,
+    acts: Acts<'_>,
+    first: usize,
+    out: &mut [f32],
+) -> usize {
+    let whole = w.rows / R * R;
+    for r in (0..whole).step_by(R) {
+        // SAFETY: the caller's.
+        unsafe { rows::<S, F, R, N>(s, w, acts, first, r, out) };
+    }
+    for r in whole..w.rows {
+        // SAFETY: the caller's.
+        unsafe { rows::<S, F, 1, N>(s, w, acts, first, r, out) };
+    }
+    N
+}
+
+#[inline(always)]
+unsafe fn rows<S: Simd, F: Format, const R: usize, const N: usize>(
+    s: S,
+    w: Rows<'_>,
+    acts: Acts<'_>,
+    first: usize,
+    r: usize,
+    out: &mut [f32],
+) {
+    let base = w.bytes.as_ptr().wrapping_add(r * w.row_bytes);
+    let ahead = base.wrapping_add(AHEAD * R * w.row_bytes);
+    let mut sums = [[s.zero_g(); N]; R];
+    let whole = w.cols / GROUP;
+    for b in 0..whole {
+        for line in 0..(R * F::BYTES).div_ceil(64) {
+            s.prefetch(ahead.wrapping_add(b * R * F::BYTES + 64 * line));
+        }
+        let mut groups = [base; R];
+        for (i, group) in groups.iter_mut().enumerate() {
+            *group = base.wrapping_add(i * w.row_bytes + b * F::BYTES);
+        }
+        // SAFETY: the rows have `whole` groups.
+        unsafe { group::<S, F, R, N>(s, groups, acts, first, b, &mut sums) };
+    }
+    if w.cols % GROUP != 0 {
+        let mut tails = [[0_u8; 512]; R];
+        let mut groups = [base; R];
+        for (i, tail) in tails.iter_mut().enumerate() {
+            w.tail::<F>(r + i, tail);
+            groups[i] = tail.as_ptr();
+        }
+        // SAFETY: a tail has more bytes than any group.
+        unsafe { group::<S, F, R, N>(s, groups, acts, first, whole, &mut sums) };
+    }
+    for (i, sums) in sums.into_iter().enumerate() {
+        let (panel, lane) = ((r + i) / PANEL, (r + i) % PANEL);
+        for (c, sum) in sums.into_iter().enumerate() {
+            out[(panel * acts.n + first + c) * PANEL + lane] = s.sum_g(sum);
+        }
+    }
+}
+
+/// Adds what 256 values of each row give with each column.
+#[inline(always)]
+unsafe fn group<S: Simd, F: Format, const R: usize, const N: usize>(
+    s: S,
+    groups: [*const u8; R],
+    acts: Acts<'_>,
+    first: usize,
+    b: usize,
+    sums: &mut [[S::G; N]; R],
+) {
+    let mut scales = [Scales::ZERO; R];
+    for (scales, group) in scales.iter_mut().zip(groups) {
+        // SAFETY: the caller's.
+        unsafe { F::scales(s, group, scales) };
+    }
+    let mut q = [acts.q.as_ptr(); N];
+    let mut sides: [&[f32; SIDE]; N] = [acts.side(b, first); N];
+    for c in 0..N {
+        q[c] = acts.group(b, first + c);
+        sides[c] = acts.side(b, first + c);
+    }
+    let mut g = [[s.zero_g(); N]; R];
+    // Written out, for the shifts to be constants.
+    macro_rules! step {
+        ($($i:literal)*) => {$(
+            // SAFETY: a column has 256 activations in each group, and the rest is the caller's.
+            unsafe {
+                let mut a = [s.splat_byte(0); N];
+                for c in 0..N {
+                    a[c] = s.load_bytes(q[c].add(32 * $i).cast());
+                }
+                for r in 0..R {
+                    let codes = F::codes(s, groups[r], $i);
+                    for c in 0..N {
+                        let products = dot::<S, F>(s, codes, a[c]);
+                        g[r][c] = if F::SUB == 32 {
+                            s.fold32(g[r][c], products, scales[r].scale[$i])
+                        } else {
+                            s.fold16(g[r][c], products, scales[r].scale[2 * $i], scales[r].scale[2 * $i + 1])
+                        };
+                    }
+                }
+            }
+        )*};
+    }
+    step!(0 1 2 3 4 5 6 7);
+    for r in 0..R {
+        if !F::MIN && !(S::SIGNED_BYTES && F::BITS == 8) {
+            let zero = (1_u32 << (F::BITS - 1)) as f32;
+            for j in 0..GROUP / F::SUB {
+                scales[r].min[j] = -zero * scales[r].scale[j];
+            }
+        }
+        if F::MIN || !(S::SIGNED_BYTES && F::BITS == 8) {
+            let min = scales[r].min.as_chunks::<8>().0;
+            for c in 0..N {
+                if F::SUB == 32 {
+                    g[r][c] = s.fma_g(g[r][c], &min[0], side_sums32(sides[c]));
+                } else {
+                    let [low, high] = side_sums16(sides[c]);
+                    g[r][c] = s.fma_g(s.fma_g(g[r][c], &min[0], low), &min[1], high);
+                }
+            }
+        }
+        for c in 0..N {
+            sums[r][c] = s.scale_g(sums[r][c], g[r][c], sides[c][0]);
+        }
+    }
+}
+
+/// The products of 32 codes; their width is a constant only through the arms.
+#[inline(always)]
+fn dot<S: Simd, F: Format>(s: S, codes: S::B, a: S::B) -> S::I {
+    if const { F::BITS == 8 } { s.dot_bytes::<8>(codes, a) } else { s.dot_bytes::<6>(codes, a) }
+}
+
+#[inline(always)]
+fn side_sums32(side: &[f32; SIDE]) -> &[f32; 8] {
+    side[1..].first_chunk().expect("eight sums of 32 follow the scale")
+}
+
+#[inline(always)]
+fn side_sums16(side: &[f32; SIDE]) -> [&[f32; 8]; 2] {
+    let (sums, _) = side[9..].as_chunks::<8>();
+    [&sums[0], &sums[1]]
+}
+
+/// [`gemv`] for formats that are read as floats.
+#[inline(always)]
+pub(crate) fn gemv_float<S: Simd, F: Float>(s: S, w: Rows<'_>, acts: Acts<'_>, out: &mut [f32]) {
+    for r in 0..w.rows {
+        let (panel, lane) = (r / PANEL, r % PANEL);
+        for c in 0..acts.n {
+            out[(panel * acts.n + c) * PANEL + lane] = 0.0;
+        }
+        for (b, first) in (0..w.cols).step_by(GROUP).enumerate() {
+            let len = GROUP.min(w.cols - first);
+            let mut values = [0.0; GROUP];
+            let bytes = w.group(r, b);
+            s.prefetch(bytes.as_ptr().wrapping_add(w.row_bytes));
+            F::decode(s, w.decode(), bytes, &mut values[..len]);
+            for c in 0..acts.n {
+                let x = &acts.x[c * w.cols + first..][..len];
+                out[(panel * acts.n + c) * PANEL + lane] += super::float::dot(s, &values[..len], x);
+            }
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! What a kernel needs of an instruction set. Each implements this once; the kernels are written once, for all.
+//!
+//! The implementing type is a proof: a value of it exists only on a machine that runs its instructions, which is why
+//! arithmetic is safe. What remains unsafe are loads and stores through pointers. Every method is `inline(always)`
+//! and without `target_feature` of its own, so that it becomes part of the kernel, whose outermost function enables
+//! the features.
+
+use super::tile::PANEL;
+
+/// One instruction set.
+pub(crate) trait Simd: Copy + Send + Sync + 'static {
+    /// A vector of [`Simd::LANES`] floats.
+    type F: Copy;
+    /// Floats in a vector.
+    const LANES: usize;
+
+    fn splat(self, x: f32) -> Self::F;
+    /// # Safety
+    /// `LANES` floats are readable.
+    unsafe fn load(self, p: *const f32) -> Self::F;
+    /// # Safety
+    /// `LANES` floats are writable.
+    unsafe fn store(self, p: *mut f32, x: Self::F);
+    fn add(self, a: Self::F, b: Self::F) -> Self::F;
+    fn sub(self, a: Self::F, b: Self::F) -> Self::F;
+    fn mul(self, a: Self::F, b: Self::F) -> Self::F;
+    fn div(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a · b + c`, rounded once.
+    fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    fn max(self, a: Self::F, b: Self::F) -> Self::F;
+    fn min(self, a: Self::F, b: Self::F) -> Self::F;
+    fn abs(self, a: Self::F) -> Self::F;
+    /// To the nearest whole number, ties to even.
+    fn round(self, a: Self::F) -> Self::F;
+    /// `2^n` for whole `n` from −126 to 127.
+    fn exp2i(self, n: Self::F) -> Self::F;
+    /// The sum of all lanes.
+    fn sum(self, a: Self::F) -> f32;
+    /// The largest lane.
+    fn largest(self, a: Self::F) -> f32;
+    /// `LANES` half floats.
+    ///
+    /// # Safety
+    /// `LANES` 16-bit values are readable.
+    unsafe fn load_f16(self, p: *const u8) -> Self::F;
+    /// `LANES` floats of 16 bits with the exponent of 32.
+    ///
+    /// # Safety
+    /// `LANES` 16-bit values are readable.
+    unsafe fn load_bf16(self, p: *const u8) -> Self::F;
+    /// `LANES` floats, rounded to the nearest whole number (ties to even), as bytes. All are within ±127.
+    ///
+    /// # Safety
+    /// `LANES` bytes are writable.
+    unsafe fn store_i8(self, p: *mut i8, x: Self::F);
+    /// One half float.
+    fn f16(self, bits: u16) -> f32;
+    /// Eight half floats, often the scales of eight blocks.
+    fn f16x8(self, bits: [u16; 8]) -> [f32; 8];
+
+    /// Asks for the cache line at `p`, which may point anywhere.
+    fn prefetch(self, p: *const u8);
+
+    /// Transposes `LANES × LANES` words of 32 bits: `dst[c, r] = src[r, c]`; strides are in bytes.
+    ///
+    /// # Safety
+    /// `LANES` words are readable at each of the `LANES` rows of `src`, and writable at those of `dst`.
+    unsafe fn transpose(self, src: *const u8, src_stride: usize, dst: *mut u8, dst_stride: usize);
+
+    /// Thirty-two bytes.
+    type B: Copy;
+    /// # Safety
+    /// 32 bytes are readable.
+    unsafe fn load_bytes(self, p: *const u8) -> Self::B;
+    /// # Safety
+    /// 32 bytes are writable.
+    unsafe fn store_bytes(self, p: *mut u8, b: Self::B);
+    /// The low nibbles of 16 bytes, then their high nibbles.
+    ///
+    /// # Safety
+    /// 16 bytes are readable.
+    unsafe fn nibbles(self, p: *const u8) -> Self::B;
+    fn splat_byte(self, b: u8) -> Self::B;
+    fn and(self, a: Self::B, b: Self::B) -> Self::B;
+    fn or(self, a: Self::B, b: Self::B) -> Self::B;
+    fn xor(self, a: Self::B, b: Self::B) -> Self::B;
+    fn sub_bytes(self, a: Self::B, b: Self::B) -> Self::B;
+    /// Each byte shifted right by `n` below 8; the bits that come in are of the byte above, for the caller to mask.
+    fn shr(self, a: Self::B, n: u32) -> Self::B;
+    /// Each byte shifted left by `n` below 8; the bits that come in are of the byte below, for the caller to mask.
+    fn shl(self, a: Self::B, n: u32) -> Self::B;
+    /// `table[i]` for each byte `i` below 16.
+    fn lookup(self, table: &[u8; 16], i: Self::B) -> Self::B;
+    /// 255 for each byte whose bit of the word is set, else 0.
+    fn mask_bits(self, word: u32) -> Self::B;
+
+    /// Running sums of a row's products, eight lanes of floats: the first half of a 32-byte product goes to lanes 0–3,
+    /// the second to lanes 4–7.
+    type G: Copy;
+    /// Sums of integer products, placed like [`Simd::G`].
+    type I: Copy;
+    /// Whether [`Simd::dot_bytes`] takes codes of 8 bits as signed (less 128) or as they are.
+    const SIGNED_BYTES: bool;
+    /// Products of 32 codes, below `2^BITS`, with 32 signed activations.
+    fn dot_bytes<const BITS: u32>(self, codes: Self::B, a: Self::B) -> Self::I;
+    fn zero_g(self) -> Self::G;
+    /// `g + i · scale`
+    fn fold32(self, g: Self::G, i: Self::I, scale: f32) -> Self::G;
+    /// `g + i · [low, …, high, …]`, a scale for each half.
+    fn fold16(self, g: Self::G, i: Self::I, low: f32, high: f32) -> Self::G;
+    /// `g + a[lane] · b[lane]`
+    fn fma_g(self, g: Self::G, a: &[f32; 8], b: &[f32; 8]) -> Self::G;
+    /// `sum + g · scale`
+    fn scale_g(self, sum: Self::G, g: Self::G, scale: f32) -> Self::G;
+    /// The sum of all lanes.
+    fn sum_g(self, g: Self::G) -> f32;
+
+    /// What is added to activations so that they are unsigned: 128 where the instruction wants one operand unsigned.
+    const BIAS: u8;
+    /// Columns that [`Simd::panel_dot`] computes at a time, with two vectors of rows: as many as the registers hold.
+    const NC: usize;
+    /// Whether codes of 8 bits lie in a tile as two planes, `16 · high + low`.
+    const SPLIT: bool;
+    /// `LANES` integer sums.
+    type T: Copy;
+    /// `out[v][c][lane] = Σ_k w[k, v · LANES + lane] · a[c][k]`, `k` below `4 · K4`.
+    ///
+    /// * `w`: `[K4, PANEL, 4]` signed codes below `2^(BITS − 1)`, from a row that is a multiple of `LANES` on; with
+    ///   [`Simd::SPLIT`] and 8 bits, `plane` bytes further the other plane
+    /// * `a`: for each column `4 · K4` activations, with [`Simd::BIAS`]
+    ///
+    /// # Safety
+    /// The codes and activations are readable.
+    unsafe fn panel_dot<const BITS: u32, const K4: usize, const NV: usize, const NC: usize>(
+        self,
+        w: *const i8,
+        plane: usize,
+        a: [*const u8; NC],
+    ) -> [[Self::T; NC]; NV];
+    fn to_floats(self, t: Self::T) -> Self::F;
+}
+
+/// Bytes between the codes of four values and those of the next four in a tile.
+pub(crate) const TILE_STRIDE: usize = 4 * PANEL;

@@ -1,0 +1,66 @@
+//! AVX-VNNI: the products of four bytes in one instruction, 256 bits wide.
+
+use std::arch::x86_64::*;
+
+use super::bytes::{bytes_256, dot_vnni};
+use super::float::float_256;
+use crate::arch::simd::{Simd, TILE_STRIDE};
+
+/// The processor runs AVX2, FMA, F16C and AVX-VNNI.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AvxVnni(());
+
+impl AvxVnni {
+    pub(crate) fn detect() -> Option<AvxVnni> {
+        let here = is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma")
+            && is_x86_feature_detected!("f16c")
+            && is_x86_feature_detected!("avxvnni");
+        here.then_some(AvxVnni(()))
+    }
+}
+
+impl Simd for AvxVnni {
+    float_256!();
+    bytes_256!();
+    dot_vnni!(_mm256_dpbusd_avx_epi32);
+
+    const BIAS: u8 = 128;
+    const NC: usize = 3;
+    const SPLIT: bool = false;
+    type T = __m256i;
+
+    #[inline(always)]
+    unsafe fn panel_dot<const BITS: u32, const K4: usize, const NV: usize, const NC: usize>(
+        self,
+        w: *const i8,
+        _plane: usize,
+        a: [*const u8; NC],
+    ) -> [[__m256i; NC]; NV] {
+        // SAFETY: the caller's; `self` proves the instructions.
+        unsafe {
+            let mut sums = [[_mm256_setzero_si256(); NC]; NV];
+            for k in 0..K4 {
+                let mut rows = [_mm256_setzero_si256(); NV];
+                for (v, rows) in rows.iter_mut().enumerate() {
+                    *rows = _mm256_loadu_si256(w.add(k * TILE_STRIDE + v * 32).cast());
+                }
+                for c in 0..NC {
+                    let x = _mm256_set1_epi32(a[c].add(4 * k).cast::<i32>().read_unaligned());
+                    for v in 0..NV {
+                        sums[v][c] = _mm256_dpbusd_avx_epi32(sums[v][c], x, rows[v]);
+                    }
+                }
+            }
+            sums
+        }
+    }
+
+    #[inline(always)]
+    fn to_floats(self, t: __m256i) -> __m256 {
+        // SAFETY: `self` proves AVX2.
+        unsafe { _mm256_cvtepi32_ps(t) }
+    }
+}
+
+crate::arch::make_table!(AvxVnni, "avx2,fma,f16c,avxvnni");
