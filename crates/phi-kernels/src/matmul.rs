@@ -1,5 +1,7 @@
 //! Matrices times activations: which kernel, which rows on which thread, and what becomes of the sums.
 
+#![expect(unsafe_code, reason = "tasks write columns of a row-major output")]
+
 use std::sync::{MutexGuard, PoisonError};
 
 use bytemuck::Zeroable;
@@ -7,12 +9,11 @@ use phi_quant::codec;
 use phi_tensor::{DType, Matrix, TokenId};
 
 use crate::activations::MANY;
-use crate::arch::{PANEL, PANELS, Product, Rows, Scratch};
-use crate::pool::Shared;
+use crate::arch::{Finish, PANEL, PANELS, Product, Rows, Scratch, Sums, Table, Target, finish_few};
 use crate::{Activations, Kernels};
 
-/// Columns whose sums one thread keeps at a time.
-const COLUMNS: usize = 512;
+/// Columns whose sums one thread keeps at a time: the usual batch, padded.
+const COLUMNS: usize = 516;
 
 /// Tasks for each thread, where a matrix has rows enough: what one thread is late by is at most one of them.
 const TASKS: usize = 8;
@@ -37,7 +38,7 @@ impl Kernels {
     /// # Panics
     /// When the lengths do not fit each other, or `w` has a type that cannot be read: models refuse those when bound.
     pub fn matmul(&self, w: Matrix<'_>, x: Activations<'_>, out: &mut [f32]) {
-        self.products([(w, out)], x, |sums, out| out.copy_from_slice(sums));
+        self.products([(w, out)], x, false);
     }
 
     /// [`Kernels::matmul`] of several matrices with the same activations.
@@ -45,7 +46,7 @@ impl Kernels {
     /// # Panics
     /// Those of `matmul`.
     pub fn matmul_each<const N: usize>(&self, each: [(Matrix<'_>, &mut [f32]); N], x: Activations<'_>) {
-        self.products(each, x, |sums, out| out.copy_from_slice(sums));
+        self.products(each, x, false);
     }
 
     /// `out[t, r] += Σ_c w[r, c] · x[t, c]`
@@ -53,10 +54,27 @@ impl Kernels {
     /// # Panics
     /// Those of `matmul`.
     pub fn matmul_add(&self, w: Matrix<'_>, x: Activations<'_>, out: &mut [f32]) {
-        self.products([(w, out)], x, |sums, out| {
-            for (out, sum) in out.iter_mut().zip(sums) {
-                *out += sum;
-            }
+        self.products([(w, out)], x, true);
+    }
+
+    fn products<const N: usize>(&self, each: [(Matrix<'_>, &mut [f32]); N], x: Activations<'_>, add: bool) {
+        let mut tasks = 0;
+        let jobs = each.map(|(w, out)| {
+            let job = Job::new(self, w, x, out);
+            let first = tasks;
+            tasks += job.tasks();
+            (first, job)
+        });
+        self.pool.run(tasks, |thread, task| {
+            let mut work = self.work(thread);
+            let Work { scratch, sums } = &mut **work;
+            let (first, job) = jobs.iter().rev().find(|(first, _)| *first <= task).expect("the first begins with 0");
+            job.for_each_part(task - first, |part| {
+                let target = job.target(part);
+                let finish = if add { Finish::Add(target) } else { Finish::Set(target) };
+                // SAFETY: no other task has these rows.
+                unsafe { job.compute(part, scratch, sums, finish) };
+            });
         });
     }
 
@@ -66,69 +84,21 @@ impl Kernels {
     /// Those of `matmul`, and when the matrices differ in shape.
     pub fn matmul_silu(&self, gate: Matrix<'_>, up: Matrix<'_>, x: Activations<'_>, out: &mut [f32]) {
         assert_eq!(gate.rows(), up.rows(), "gate and up have as many rows");
-        let (gate, up) = (Job::new(self, gate, x, out.len()), Job::new(self, up, x, out.len()));
-        let panels = self.panels(gate.w.rows()).min(PANELS / 2);
-        let (width, n_out) = (gate.w.rows(), out.len());
-        let out = Shared::new(out);
-        self.pool.run(width.div_ceil(panels * PANEL), |thread, task| {
+        let mut gate = Job::new(self, gate, x, out);
+        gate.panels = gate.panels.min(PANELS / 2);
+        let up = Job { w: up, product: (self.table.product)(up.dtype()), ..gate };
+        self.pool.run(gate.tasks(), |thread, task| {
             let mut work = self.work(thread);
             let Work { scratch, sums } = &mut **work;
-            let (gates, ups) = sums.split_at_mut(PANELS / 2 * COLUMNS * PANEL);
-            let first = task * panels * PANEL;
-            let rows = (panels * PANEL).min(width - first);
-            for column in (0..x.tokens()).step_by(COLUMNS) {
-                let columns = COLUMNS.min(x.tokens() - column);
-                gate.compute(x, first, rows, column, columns, scratch, gates);
-                up.compute(x, first, rows, column, columns, scratch, ups);
-                let len = rows.div_ceil(PANEL) * columns * PANEL;
-                (self.table.silu_mul)(&ups[..len], &mut gates[..len]);
-                scatter(gates, first, rows, column, columns, width, |sums, at| {
-                    debug_assert!(at + sums.len() <= n_out);
-                    // SAFETY: each task has rows of its own.
-                    #[expect(unsafe_code, reason = "tasks write columns of a row-major matrix")]
-                    unsafe { out.slice(at..at + sums.len()) }.copy_from_slice(sums);
-                });
-            }
+            let (ups, gates) = sums.split_at_mut(PANELS / 2 * COLUMNS * PANEL);
+            gate.for_each_part(task, |part| {
+                // SAFETY: no other task has these rows.
+                unsafe {
+                    up.compute(part, scratch, ups, Finish::Keep);
+                    gate.compute(part, scratch, gates, Finish::Silu(ups, gate.target(part)));
+                }
+            });
         });
-    }
-
-    fn products<const N: usize>(
-        &self,
-        each: [(Matrix<'_>, &mut [f32]); N],
-        x: Activations<'_>,
-        finish: impl Fn(&[f32], &mut [f32]) + Sync,
-    ) {
-        let mut tasks = 0;
-        let jobs = each.map(|(w, out)| {
-            let job = Job::new(self, w, x, out.len());
-            let panels = self.panels(w.rows());
-            let first = tasks;
-            tasks += w.rows().div_ceil(panels * PANEL);
-            (job, Shared::new(out), panels, first)
-        });
-        self.pool.run(tasks, |thread, task| {
-            let mut work = self.work(thread);
-            let Work { scratch, sums } = &mut **work;
-            let (job, out, panels, first_task) =
-                jobs.iter().rev().find(|job| job.3 <= task).expect("the first job begins with task 0");
-            let width = job.w.rows();
-            let first = (task - first_task) * panels * PANEL;
-            let rows = (panels * PANEL).min(width - first);
-            for column in (0..x.tokens()).step_by(COLUMNS) {
-                let columns = COLUMNS.min(x.tokens() - column);
-                job.compute(x, first, rows, column, columns, scratch, sums);
-                scatter(sums, first, rows, column, columns, width, |sums, at| {
-                    // SAFETY: each task has rows of its own.
-                    #[expect(unsafe_code, reason = "tasks write columns of a row-major matrix")]
-                    finish(sums, unsafe { out.slice(at..at + sums.len()) });
-                });
-            }
-        });
-    }
-
-    /// Panels of one task.
-    fn panels(&self, rows: usize) -> usize {
-        (rows / (PANEL * TASKS * self.threads())).clamp(1, PANELS)
     }
 
     fn work(&self, thread: usize) -> MutexGuard<'_, Box<Work>> {
@@ -157,55 +127,82 @@ impl Kernels {
 }
 
 /// One matrix of a parallel region.
+#[derive(Clone, Copy)]
 struct Job<'a> {
-    w: Matrix<'a>,
+    table: &'static Table,
     product: Product,
+    w: Matrix<'a>,
+    x: Activations<'a>,
+    /// Where the output begins.
+    out: Target,
+    /// Panels of one task.
+    panels: usize,
 }
 
-impl<'a> Job<'a> {
-    fn new(kernels: &Kernels, w: Matrix<'a>, x: Activations<'_>, out_len: usize) -> Job<'a> {
-        assert_eq!(x.cols(), w.cols(), "x is [tokens, {}]", w.cols());
-        assert_eq!(out_len, x.tokens() * w.rows(), "out is [{}, {}]", x.tokens(), w.rows());
-        assert!(codec(w.dtype()).is_some(), "a model is only bound to types that can be read");
-        Job { w, product: (kernels.table.product)(w.dtype()) }
-    }
+// SAFETY: the target is written by one task at each place, as `compute` demands.
+unsafe impl Sync for Job<'_> {}
 
-    /// `sums[r / PANEL, c, r % PANEL]` of `rows` rows from `first` on, with `columns` tokens from `column` on.
-    #[expect(clippy::too_many_arguments, reason = "two ranges, and room")]
-    fn compute(
-        &self,
-        x: Activations<'_>,
-        first: usize,
-        rows: usize,
-        column: usize,
-        columns: usize,
-        scratch: &mut Scratch,
-        sums: &mut [f32],
-    ) {
-        let w = self.w.slice_rows(first, rows);
-        let w = Rows { bytes: w.bytes(), row_bytes: w.row_bytes(), rows, cols: w.cols(), dtype: w.dtype() };
-        if x.tokens() < MANY {
-            (self.product.gemv)(w, x.acts(), sums);
-        } else {
-            (self.product.gemm)(w, x.acts(), column, columns, scratch, sums);
-        }
-    }
-}
-
-/// Calls `put` with the sums of each panel's rows and one column, and where they belong in `[tokens, width]`.
-fn scatter(
-    sums: &[f32],
-    first: usize,
+/// Some rows, with some tokens.
+#[derive(Clone, Copy)]
+struct Part {
+    row: usize,
     rows: usize,
     column: usize,
     columns: usize,
-    width: usize,
-    mut put: impl FnMut(&[f32], usize),
-) {
-    for c in 0..columns {
-        for panel in 0..rows.div_ceil(PANEL) {
-            let here = PANEL.min(rows - panel * PANEL);
-            put(&sums[(panel * columns + c) * PANEL..][..here], (column + c) * width + first + panel * PANEL);
+}
+
+impl<'a> Job<'a> {
+    fn new(kernels: &Kernels, w: Matrix<'a>, x: Activations<'a>, out: &'a mut [f32]) -> Job<'a> {
+        assert_eq!(x.cols(), w.cols(), "x is [tokens, {}]", w.cols());
+        assert_eq!(out.len(), x.tokens() * w.rows(), "out is [{}, {}]", x.tokens(), w.rows());
+        assert!(codec(w.dtype()).is_some(), "a model is only bound to types that can be read");
+        Job {
+            table: kernels.table,
+            product: (kernels.table.product)(w.dtype()),
+            w,
+            x,
+            out: Target { out: out.as_mut_ptr(), width: w.rows() },
+            panels: (w.rows() / (PANEL * TASKS * kernels.threads())).clamp(1, PANELS),
+        }
+    }
+
+    fn tasks(&self) -> usize {
+        self.w.rows().div_ceil(self.panels * PANEL)
+    }
+
+    /// Calls `each` for all tokens, as many at a time as one thread has room for.
+    fn for_each_part(&self, task: usize, mut each: impl FnMut(Part)) {
+        let row = task * self.panels * PANEL;
+        let rows = (self.panels * PANEL).min(self.w.rows() - row);
+        for column in (0..self.x.tokens()).step_by(COLUMNS) {
+            each(Part { row, rows, column, columns: COLUMNS.min(self.x.tokens() - column) });
+        }
+    }
+
+    fn target(&self, part: Part) -> Target {
+        let at = part.column * self.out.width + part.row;
+        // A part's first place is within the output, whose length `new` checked.
+        Target { out: self.out.out.wrapping_add(at), width: self.out.width }
+    }
+
+    /// # Safety
+    /// No other thread has the target's rows.
+    unsafe fn compute(&self, part: Part, scratch: &mut Scratch, sums: &mut [f32], finish: Finish<'_>) {
+        let w = self.w.slice_rows(part.row, part.rows);
+        let w = Rows { bytes: w.bytes(), row_bytes: w.row_bytes(), rows: part.rows, cols: w.cols(), dtype: w.dtype() };
+        let acts = self.x.acts();
+        if self.x.tokens() < MANY {
+            (self.product.gemv)(w, acts, sums);
+            if let Finish::Silu(up, _) = finish {
+                let len = part.rows.div_ceil(PANEL) * part.columns * PANEL;
+                (self.table.silu_mul)(&up[..len], &mut sums[..len]);
+            }
+            // SAFETY: the caller's.
+            unsafe { finish_few(sums, part.rows, part.columns, finish) };
+        } else {
+            let sums = Sums { sums, first: part.column, columns: part.columns, finish };
+            // SAFETY: the caller's.
+            unsafe { (self.product.gemm)(w, acts, scratch, sums) };
         }
     }
 }

@@ -57,14 +57,18 @@ pub(crate) fn silu_mul<S: Simd>(s: S, up: &[f32], gate: &mut [f32]) {
         // SAFETY: both have a vector's floats from `i` on.
         unsafe {
             let (g, u) = (s.load(gate.as_ptr().add(i)), s.load(up.as_ptr().add(i)));
-            let one = s.splat(1.0);
-            let silu = s.div(g, s.add(one, exp(s, s.sub(s.splat(0.0), g))));
-            s.store(gate.as_mut_ptr().add(i), s.mul(silu, u));
+            s.store(gate.as_mut_ptr().add(i), s.mul(silu(s, g), u));
         }
     }
     for (g, u) in gate[whole..].iter_mut().zip(&up[whole..]) {
         *g = *g / (1.0 + (-*g).exp()) * u;
     }
+}
+
+/// `x / (1 + e^−x)`
+#[inline(always)]
+pub(crate) fn silu<S: Simd>(s: S, x: S::F) -> S::F {
+    s.div(x, s.add(s.splat(1.0), exp(s, s.sub(s.splat(0.0), x))))
 }
 
 /// `e^x` to about 1.5 units in the last place; 0 below −87.3, and at most `e^88`.

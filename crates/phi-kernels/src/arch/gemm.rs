@@ -7,80 +7,57 @@
 use super::formats::{Float, Format};
 use super::simd::{Simd, TILE_STRIDE};
 use super::tile::{FloatTile, GROUP, PANEL, Scales, Tile};
+use super::sums::Sums;
 use super::{Acts, Rows};
 
-/// `out[r / PANEL, c, r % PANEL] = Σ_k w[r, k] · a[first + c, k]` for `columns` columns.
+/// `sums[r / PANEL, c, r % PANEL] = Σ_k w[r, k] · a[first + c, k]`
 ///
 /// # Safety
-/// The rows have the format's bytes, at most `tiles.len()` panels of them.
+/// The rows have the format's bytes, at most `tiles.len()` panels of them, and the target is the task's own.
 #[inline(always)]
-pub(crate) unsafe fn gemm<S: Simd, F: Format>(
-    s: S,
-    w: Rows<'_>,
-    acts: Acts<'_>,
-    first: usize,
-    columns: usize,
-    tiles: &mut [Tile],
-    out: &mut [f32],
-) {
-    let panels = w.rows.div_ceil(PANEL);
-    let (tiles, out) = (&mut tiles[..panels], &mut out[..panels * columns * PANEL]);
-    out.fill(0.0);
+pub(crate) unsafe fn gemm<S: Simd, F: Format>(s: S, w: Rows<'_>, acts: Acts<'_>, tiles: &mut [Tile], mut sums: Sums<'_>) {
+    let tiles = &mut tiles[..w.rows.div_ceil(PANEL)];
     for b in 0..w.cols.div_ceil(GROUP) {
         for (p, tile) in tiles.iter_mut().enumerate() {
             // SAFETY: the caller's.
             unsafe { pack::<S, F>(s, w, p * PANEL, b, tile) };
         }
-        // `S::NC` columns at a time; `NC` is a constant here only through these arms.
-        match const { S::NC } {
-            6 => {
-                for c in (0..columns).step_by(6) {
-                    // SAFETY: the caller's.
-                    unsafe { columns_of_tiles::<S, F, 6>(s, tiles, acts, b, first, c, columns, out) };
-                }
-            }
-            4 => {
-                for c in (0..columns).step_by(4) {
-                    // SAFETY: the caller's.
-                    unsafe { columns_of_tiles::<S, F, 4>(s, tiles, acts, b, first, c, columns, out) };
-                }
-            }
-            _ => {
-                for c in (0..columns).step_by(3) {
-                    // SAFETY: the caller's.
-                    unsafe { columns_of_tiles::<S, F, 3>(s, tiles, acts, b, first, c, columns, out) };
+        for c in (0..sums.columns).step_by(S::NC) {
+            // SAFETY: the caller's. `S::NC` is a constant here only through these arms.
+            unsafe {
+                match const { S::NC } {
+                    6 => columns_of_tiles::<S, F, 6>(s, w, tiles, acts, b, c, &mut sums),
+                    4 => columns_of_tiles::<S, F, 4>(s, w, tiles, acts, b, c, &mut sums),
+                    _ => columns_of_tiles::<S, F, 3>(s, w, tiles, acts, b, c, &mut sums),
                 }
             }
         }
     }
 }
 
-/// Adds the products of some columns with all tiles of a group.
+/// Adds the products of some columns, from `c` on, with all tiles of group `b`.
 #[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "the inside of a loop, apart for its constant")]
 unsafe fn columns_of_tiles<S: Simd, F: Format, const NC: usize>(
     s: S,
+    w: Rows<'_>,
     tiles: &[Tile],
     acts: Acts<'_>,
     b: usize,
-    first: usize,
     c: usize,
-    columns: usize,
-    out: &mut [f32],
+    sums: &mut Sums<'_>,
 ) {
     // Behind the last column, the last one again.
     let mut a = [acts.q.as_ptr().cast::<u8>(); NC];
-    let mut sides = [acts.side(b, first + c); NC];
+    let mut sides = [acts.side(b, sums.first + c); NC];
     for i in 0..NC {
-        let column = first + (c + i).min(columns - 1);
+        let column = sums.first + (c + i).min(sums.columns - 1);
         a[i] = acts.group(b, column).cast();
         sides[i] = acts.side(b, column);
     }
-    let here = NC.min(columns - c);
     for (p, tile) in tiles.iter().enumerate() {
         for v in (0..PANEL / S::LANES).step_by(2) {
             // SAFETY: the caller's; a column has 256 activations in each group.
-            let mut sums = unsafe { products::<S, F, 2, NC>(s, tile, v, a) };
+            let mut dots = unsafe { products::<S, F, 2, NC>(s, tile, v, a) };
             if F::MIN {
                 for j in 0..GROUP / F::SUB {
                     let row = tile.bias[j].as_ptr();
@@ -88,23 +65,23 @@ unsafe fn columns_of_tiles<S: Simd, F: Format, const NC: usize>(
                     let bias = unsafe { [s.load(row.add(v * S::LANES)), s.load(row.add((v + 1) * S::LANES))] };
                     for i in 0..NC {
                         let sum = s.splat(if F::SUB == 32 { sides[i][1 + j] } else { sides[i][9 + j] });
-                        sums[0][i] = s.fma(bias[0], sum, sums[0][i]);
-                        sums[1][i] = s.fma(bias[1], sum, sums[1][i]);
+                        dots[0][i] = s.fma(bias[0], sum, dots[0][i]);
+                        dots[1][i] = s.fma(bias[1], sum, dots[1][i]);
                     }
                 }
             }
             for i in 0..NC {
-                if i < here {
-                    let d = s.splat(sides[i][0]);
-                    for (j, sums) in sums.iter().enumerate() {
-                        let at = (p * columns + c + i) * PANEL + (v + j) * S::LANES;
-                        let out = out[at..][..S::LANES].as_mut_ptr();
-                        // SAFETY: the slice has a vector's floats.
-                        unsafe { s.store(out, s.fma(sums[i], d, s.load(out))) };
-                    }
-                }
+                let d = s.splat(sides[i][0]);
+                dots[0][i] = s.mul(dots[0][i], d);
+                dots[1][i] = s.mul(dots[1][i], d);
             }
+            // SAFETY: there are sums of all these panels, and of columns up to a multiple of `NC`.
+            unsafe { sums.add(s, b == 0, (p, v * S::LANES, c), dots) };
         }
+    }
+    if (b + 1) * GROUP >= w.cols {
+        // SAFETY: the caller's.
+        unsafe { sums.finish(s, w.rows, c, NC) };
     }
 }
 
@@ -210,11 +187,13 @@ unsafe fn pack<S: Simd, F: Format>(s: S, w: Rows<'_>, first: usize, b: usize, ti
         // Biased activations that are all zero should give zero: what they give is the start, negated.
         static ZEROS: [u8; GROUP] = [128; GROUP];
         tile.start = [0.0; PANEL];
-        for v in 0..PANEL / S::LANES {
-            // SAFETY: there are 256 of them, and the panel has this vector.
+        for v in (0..PANEL / S::LANES).step_by(2) {
+            // SAFETY: there are 256 of them, and the panel has these vectors.
             unsafe {
-                let [[sum]] = products::<S, F, 1, 1>(s, tile, v, [ZEROS.as_ptr()]);
-                s.store(tile.start.as_mut_ptr().add(v * S::LANES), s.sub(s.splat(0.0), sum));
+                let [[low], [high]] = products::<S, F, 2, 1>(s, tile, v, [ZEROS.as_ptr()]);
+                let start = tile.start.as_mut_ptr().add(v * S::LANES);
+                s.store(start, s.sub(s.splat(0.0), low));
+                s.store(start.add(S::LANES), s.sub(s.splat(0.0), high));
             }
         }
     }
@@ -255,25 +234,25 @@ unsafe fn transpose_rows<S: Simd>(s: S, src: *const u8, stride: usize, words: us
 }
 
 /// [`gemm`] for formats that are read as floats.
+///
+/// # Safety
+/// The target is the task's own.
 #[inline(always)]
-pub(crate) fn gemm_float<S: Simd, F: Float>(
+pub(crate) unsafe fn gemm_float<S: Simd, F: Float>(
     s: S,
     w: Rows<'_>,
     acts: Acts<'_>,
-    first: usize,
-    columns: usize,
     tile: &mut FloatTile,
-    out: &mut [f32],
+    mut sums: Sums<'_>,
 ) {
-    const NC: usize = 4;
-    out[..w.rows.div_ceil(PANEL) * columns * PANEL].fill(0.0);
+    const NC: usize = 6;
+    let columns = sums.columns;
     for p in 0..w.rows.div_ceil(PANEL) {
         let rows = PANEL.min(w.rows - p * PANEL);
         for (b, k) in (0..w.cols).step_by(GROUP).enumerate() {
             let len = GROUP.min(w.cols - k);
             for r in 0..rows {
-                let bytes = w.group(p * PANEL + r, b);
-                F::decode(s, w.decode(), bytes, &mut tile.rows[r][..len]);
+                F::decode(s, w.decode(), w.group(p * PANEL + r, b), &mut tile.rows[r][..len]);
                 tile.rows[r][len..].fill(0.0);
             }
             // SAFETY: both have 32 rows of 256 floats.
@@ -281,10 +260,10 @@ pub(crate) fn gemm_float<S: Simd, F: Float>(
             for c in (0..columns).step_by(NC) {
                 let mut a = [acts.x.as_ptr(); NC];
                 for (i, a) in a.iter_mut().enumerate() {
-                    *a = acts.x[(first + (c + i).min(columns - 1)) * w.cols + k..].as_ptr();
+                    *a = acts.x[(sums.first + (c + i).min(columns - 1)) * w.cols + k..].as_ptr();
                 }
                 for v in (0..PANEL).step_by(2 * S::LANES) {
-                    let mut sums = [[s.splat(0.0); NC]; 2];
+                    let mut dots = [[s.splat(0.0); NC]; 2];
                     for (k, row) in tile.values[..len].iter().enumerate() {
                         // SAFETY: two vectors of rows fit from `v` on; each column has `len` values.
                         unsafe {
@@ -292,21 +271,17 @@ pub(crate) fn gemm_float<S: Simd, F: Float>(
                             let high = s.load(row.as_ptr().add(v + S::LANES));
                             for i in 0..NC {
                                 let x = s.splat(a[i].add(k).read());
-                                sums[0][i] = s.fma(low, x, sums[0][i]);
-                                sums[1][i] = s.fma(high, x, sums[1][i]);
+                                dots[0][i] = s.fma(low, x, dots[0][i]);
+                                dots[1][i] = s.fma(high, x, dots[1][i]);
                             }
                         }
                     }
-                    for i in 0..NC.min(columns - c) {
-                        for (j, sums) in sums.iter().enumerate() {
-                            let at = (p * columns + c + i) * PANEL + v + j * S::LANES;
-                            let out = out[at..][..S::LANES].as_mut_ptr();
-                            // SAFETY: the slice has a vector's floats.
-                            unsafe { s.store(out, s.add(sums[i], s.load(out))) };
-                        }
-                    }
+                    // SAFETY: there are sums of all these panels, and of columns up to a multiple of `NC`.
+                    unsafe { sums.add(s, b == 0, (p, v, c), dots) };
                 }
             }
         }
     }
+    // SAFETY: the caller's.
+    unsafe { sums.finish(s, w.rows, 0, columns) };
 }

@@ -16,6 +16,7 @@ mod gemv;
 pub(crate) mod neon;
 mod scalar;
 mod simd;
+mod sums;
 mod tile;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod x86;
@@ -26,6 +27,7 @@ use phi_tensor::DType;
 use crate::Isa;
 use formats::Format;
 
+pub(crate) use sums::{Finish, PAD, Sums, Target, finish_few};
 pub(crate) use tile::{GROUP, PANEL, PANELS, Scratch};
 
 /// The functions that drivers are made of.
@@ -59,8 +61,11 @@ pub(crate) struct Product {
     pub(crate) integer: bool,
     /// Few columns: `out[r / PANEL, c, r % PANEL] = Σ_k w[r, k] · a[c, k]`
     pub(crate) gemv: fn(Rows<'_>, Acts<'_>, out: &mut [f32]),
-    /// Many columns, from `first` on, and at most [`PANELS`] panels of rows.
-    pub(crate) gemm: fn(Rows<'_>, Acts<'_>, first: usize, columns: usize, scratch: &mut Scratch, out: &mut [f32]),
+    /// Many columns, and at most [`PANELS`] panels of rows.
+    ///
+    /// # Safety
+    /// The sums' target is the task's own.
+    pub(crate) gemm: unsafe fn(Rows<'_>, Acts<'_>, &mut Scratch, Sums<'_>),
 }
 
 /// Rows of a packed matrix, one behind the other.
@@ -149,7 +154,7 @@ macro_rules! make_table {
     ($isa:ident, $features:literal) => {
         pub(crate) static TABLE: $crate::arch::Table = {
             use $crate::arch::formats::*;
-            use $crate::arch::{Acts, GROUP, Product, Rows, SIDE, Scratch, Table, float, gemm, gemv};
+            use $crate::arch::{Acts, GROUP, Product, Rows, SIDE, Scratch, Sums, Table, float, gemm, gemv};
 
             #[target_feature(enable = $features)]
             fn gemv_of<F: Format>(w: Rows<'_>, acts: Acts<'_>, out: &mut [f32]) {
@@ -157,31 +162,18 @@ macro_rules! make_table {
                 unsafe { gemv::gemv::<$isa, F>($isa(()), w, acts, out) }
             }
             #[target_feature(enable = $features)]
-            fn gemm_of<F: Format>(
-                w: Rows<'_>,
-                acts: Acts<'_>,
-                first: usize,
-                columns: usize,
-                scratch: &mut Scratch,
-                out: &mut [f32],
-            ) {
-                // SAFETY: `product` names this for the format of the rows.
-                unsafe { gemm::gemm::<$isa, F>($isa(()), w, acts, first, columns, &mut scratch.tiles, out) }
+            unsafe fn gemm_of<F: Format>(w: Rows<'_>, acts: Acts<'_>, scratch: &mut Scratch, sums: Sums<'_>) {
+                // SAFETY: `product` names this for the format of the rows; the target is the caller's promise.
+                unsafe { gemm::gemm::<$isa, F>($isa(()), w, acts, &mut scratch.tiles, sums) }
             }
             #[target_feature(enable = $features)]
             fn gemv_float_of<F: Float>(w: Rows<'_>, acts: Acts<'_>, out: &mut [f32]) {
                 gemv::gemv_float::<$isa, F>($isa(()), w, acts, out);
             }
             #[target_feature(enable = $features)]
-            fn gemm_float_of<F: Float>(
-                w: Rows<'_>,
-                acts: Acts<'_>,
-                first: usize,
-                columns: usize,
-                scratch: &mut Scratch,
-                out: &mut [f32],
-            ) {
-                gemm::gemm_float::<$isa, F>($isa(()), w, acts, first, columns, &mut scratch.floats, out);
+            unsafe fn gemm_float_of<F: Float>(w: Rows<'_>, acts: Acts<'_>, scratch: &mut Scratch, sums: Sums<'_>) {
+                // SAFETY: the target is the caller's promise.
+                unsafe { gemm::gemm_float::<$isa, F>($isa(()), w, acts, &mut scratch.floats, sums) }
             }
             #[target_feature(enable = $features)]
             fn quantize(x: &[f32], bias: u8, q: &mut [i8; GROUP], side: &mut [f32; SIDE]) {
@@ -212,16 +204,12 @@ macro_rules! make_table {
                         F => Product {
                             integer: true,
                             gemv: |w, acts, out| unsafe { gemv_of::<F>(w, acts, out) },
-                            gemm: |w, acts, first, columns, scratch, out| unsafe {
-                                gemm_of::<F>(w, acts, first, columns, scratch, out);
-                            },
+                            gemm: |w, acts, scratch, sums| unsafe { gemm_of::<F>(w, acts, scratch, sums) },
                         },
                         F => Product {
                             integer: false,
                             gemv: |w, acts, out| unsafe { gemv_float_of::<F>(w, acts, out) },
-                            gemm: |w, acts, first, columns, scratch, out| unsafe {
-                                gemm_float_of::<F>(w, acts, first, columns, scratch, out);
-                            },
+                            gemm: |w, acts, scratch, sums| unsafe { gemm_float_of::<F>(w, acts, scratch, sums) },
                         }
                     )
                 },

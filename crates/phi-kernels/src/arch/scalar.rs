@@ -1,20 +1,16 @@
 //! Every operation, plainly: the definition.
 
-use phi_quant::codec;
-
 use super::formats::with_format;
-use super::{Acts, GROUP, PANEL, Product, Rows, SIDE, Table};
+use super::{Acts, Finish, GROUP, PAD, PANEL, Product, Rows, SIDE, Sums, Table, Target};
 
 pub(crate) static TABLE: Table = Table {
     product: |dtype| {
         let integer = with_format!(dtype, _F => true, _F => false);
-        let gemv = if integer { product::<true> } else { product::<false> };
-        let gemm: fn(Rows<'_>, Acts<'_>, usize, usize, &mut super::Scratch, &mut [f32]) = if integer {
-            |w, acts, first, columns, _, out| columns_of::<true>(w, acts, first, columns, out)
+        if integer {
+            Product { integer, gemv: product::<true>, gemm: |w, acts, _, sums| tokens::<true>(w, acts, sums) }
         } else {
-            |w, acts, first, columns, _, out| columns_of::<false>(w, acts, first, columns, out)
-        };
-        Product { integer, gemv, gemm }
+            Product { integer, gemv: product::<false>, gemm: |w, acts, _, sums| tokens::<false>(w, acts, sums) }
+        }
     },
     bias: 0,
     quantize,
@@ -25,32 +21,46 @@ pub(crate) static TABLE: Table = Table {
 };
 
 fn product<const INTEGER: bool>(w: Rows<'_>, acts: Acts<'_>, out: &mut [f32]) {
-    columns_of::<INTEGER>(w, acts, 0, acts.n, out);
+    for r in 0..w.rows {
+        for c in 0..acts.n {
+            out[(r / PANEL * acts.n + c) * PANEL + r % PANEL] = dot_row::<INTEGER>(w, r, acts, c);
+        }
+    }
 }
 
-/// `out[r / PANEL, c, r % PANEL] = Σ_g d[g, c] · Σ_k w[r, k] · q[g, c, k]`, or `Σ_k w[r, k] · x[c, k]`
-fn columns_of<const INTEGER: bool>(w: Rows<'_>, acts: Acts<'_>, first: usize, columns: usize, out: &mut [f32]) {
-    let decode = codec(w.dtype).expect("a model is only bound to types that can be read").decode;
-    let mut group = [0.0; GROUP];
+fn tokens<const INTEGER: bool>(w: Rows<'_>, acts: Acts<'_>, sums: Sums<'_>) {
     for r in 0..w.rows {
-        let at = |c: usize| (r / PANEL * columns + c) * PANEL + r % PANEL;
-        for c in 0..columns {
-            out[at(c)] = 0.0;
-        }
-        for (g, k) in (0..w.cols).step_by(GROUP).enumerate() {
-            let group = &mut group[..GROUP.min(w.cols - k)];
-            decode(w.group(r, g), group);
-            for c in 0..columns {
-                if INTEGER {
-                    let codes = &acts.q[(g * acts.n + first + c) * GROUP..][..GROUP];
-                    let sum: f32 = group.iter().zip(codes).map(|(w, &q)| w * f32::from(q)).sum();
-                    out[at(c)] += acts.side(g, first + c)[0] * sum;
-                } else {
-                    out[at(c)] += dot(group, &acts.x[(first + c) * w.cols + k..][..group.len()]);
-                }
+        for c in 0..sums.columns {
+            let sum = dot_row::<INTEGER>(w, r, acts, sums.first + c);
+            let at = (r / PANEL * sums.columns.next_multiple_of(PAD) + c) * PANEL + r % PANEL;
+            // SAFETY: the row and the column are within the task's target.
+            let out = |target: Target| unsafe { &mut *target.out.add(c * target.width + r) };
+            match sums.finish {
+                Finish::Keep => sums.sums[at] = sum,
+                Finish::Set(target) => *out(target) = sum,
+                Finish::Add(target) => *out(target) += sum,
+                Finish::Silu(up, target) => *out(target) = sum / (1.0 + (-sum).exp()) * up[at],
             }
         }
     }
+}
+
+/// `Σ_g d[g, c] · Σ_k w[r, k] · q[g, c, k]`, or `Σ_k w[r, k] · x[c, k]`
+fn dot_row<const INTEGER: bool>(w: Rows<'_>, r: usize, acts: Acts<'_>, c: usize) -> f32 {
+    let mut group = [0.0; GROUP];
+    let mut total = 0.0;
+    for (g, k) in (0..w.cols).step_by(GROUP).enumerate() {
+        let group = &mut group[..GROUP.min(w.cols - k)];
+        w.decode()(w.group(r, g), group);
+        total += if INTEGER {
+            let codes = &acts.q[(g * acts.n + c) * GROUP..][..GROUP];
+            let sum: f32 = group.iter().zip(codes).map(|(w, &q)| w * f32::from(q)).sum();
+            acts.side(g, c)[0] * sum
+        } else {
+            dot(group, &acts.x[c * w.cols + k..][..group.len()])
+        };
+    }
+    total
 }
 
 /// `d = max |x| / 127`, `q = round(x · 127 / max |x|)`, ties to even; then sums of codes.

@@ -1,5 +1,6 @@
 //! AVX2 without VNNI: products of bytes come in pairs of 16 bits (`vpmaddubsw`), so sums of a few stay in 16 bits.
 
+use std::arch::asm;
 use std::arch::x86_64::*;
 
 use super::bytes::bytes_256;
@@ -83,6 +84,15 @@ impl Simd for Avx2 {
     }
 }
 
+/// `x`, of which the compiler knows nothing: it would add all products of a chain as a tree, and run out of registers.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn keep(mut x: __m256i) -> __m256i {
+    // SAFETY: no instruction at all.
+    unsafe { asm!("/* {0} */", inout(ymm_reg) x, options(pure, nomem, nostack, preserves_flags)) };
+    x
+}
+
 /// `factor · Σ_k w · a`, adding `CHAIN` pairs of products in 16 bits before they are widened.
 ///
 /// # Safety
@@ -107,7 +117,7 @@ unsafe fn chain<const CHAIN: usize, const K4: usize, const NV: usize, const NC: 
                 for c in 0..NC {
                     let x = _mm256_set1_epi32(a[c].add(4 * k).cast::<i32>().read_unaligned());
                     for v in 0..NV {
-                        pairs[v][c] = _mm256_add_epi16(pairs[v][c], _mm256_maddubs_epi16(x, rows[v]));
+                        pairs[v][c] = keep(_mm256_add_epi16(pairs[v][c], _mm256_maddubs_epi16(x, rows[v])));
                     }
                 }
             }
