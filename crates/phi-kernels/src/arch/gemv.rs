@@ -9,7 +9,7 @@ use super::{Acts, Rows, SIDE};
 const R: usize = 2;
 
 /// How many times the rows computed together the prefetch runs ahead.
-const AHEAD: usize = 2;
+const AHEAD: usize = 4;
 
 /// `out[r / PANEL, c, r % PANEL] = Σ_k w[r, k] · a[c, k]`
 ///
@@ -140,26 +140,29 @@ unsafe fn group<S: Simd, F: Format, const R: usize, const N: usize>(
     }
     step!(0 1 2 3 4 5 6 7);
     for r in 0..R {
-        if !F::MIN && !(S::SIGNED_BYTES && F::BITS == 8) {
-            let zero = (1_u32 << (F::BITS - 1)) as f32;
-            for j in 0..GROUP / F::SUB {
-                scales[r].min[j] = -zero * scales[r].scale[j];
-            }
-        }
-        if F::MIN || !(S::SIGNED_BYTES && F::BITS == 8) {
-            let min = scales[r].min.as_chunks::<8>().0;
-            for c in 0..N {
-                if F::SUB == 32 {
-                    g[r][c] = s.fma_g(g[r][c], &min[0], side_sums32(sides[c]));
-                } else {
-                    let [low, high] = side_sums16(sides[c]);
-                    g[r][c] = s.fma_g(s.fma_g(g[r][c], &min[0], low), &min[1], high);
-                }
-            }
-        }
         for c in 0..N {
+            if F::MIN {
+                g[r][c] = sums_of_subs::<S, F>(s, g[r][c], &scales[r].min, sides[c]);
+            } else if !(S::SIGNED_BYTES && F::BITS == 8) {
+                // Half of the codes' range stands for 0.
+                let middle = -((1_u32 << (F::BITS - 1)) as f32);
+                let zero = sums_of_subs::<S, F>(s, s.zero_g(), &scales[r].scale, sides[c]);
+                g[r][c] = s.scale_g(g[r][c], zero, middle);
+            }
             sums[r][c] = s.scale_g(sums[r][c], g[r][c], sides[c][0]);
         }
+    }
+}
+
+/// `g + Σ_j factor[j] · sum[j]`, over the sums of activations that go with the format's sub-blocks.
+#[inline(always)]
+fn sums_of_subs<S: Simd, F: Format>(s: S, g: S::G, factor: &[f32; 16], side: &[f32; SIDE]) -> S::G {
+    let factor = factor.as_chunks::<8>().0;
+    if F::SUB == 32 {
+        s.fma_g(g, &factor[0], side_sums32(side))
+    } else {
+        let [low, high] = side_sums16(side);
+        s.fma_g(s.fma_g(g, &factor[0], low), &factor[1], high)
     }
 }
 
