@@ -40,17 +40,10 @@ impl Isa {
     pub fn available() -> Vec<Isa> {
         let scalar = std::iter::once(Isa::Scalar);
         #[cfg(target_arch = "x86_64")]
-        let here = [
-            Avx2::detect().map(Isa::Avx2),
-            AvxVnni::detect().map(Isa::AvxVnni),
-            Avx512::detect().map(Isa::Avx512),
-        ];
+        let here =
+            [Avx2::detect().map(Isa::Avx2), AvxVnni::detect().map(Isa::AvxVnni), Avx512::detect().map(Isa::Avx512)];
         #[cfg(target_arch = "aarch64")]
-        let here = [
-            Neon::detect().map(Isa::Neon),
-            NeonDot::detect().map(Isa::NeonDot),
-            I8mm::detect().map(Isa::I8mm),
-        ];
+        let here = [Neon::detect().map(Isa::Neon), NeonDot::detect().map(Isa::NeonDot), I8mm::detect().map(Isa::I8mm)];
         #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
         let here: [Option<Isa>; 0] = [];
         scalar.chain(here.into_iter().flatten()).collect()

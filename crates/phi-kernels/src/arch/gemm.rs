@@ -6,8 +6,8 @@
 
 use super::formats::{Float, Format};
 use super::simd::{Simd, TILE_STRIDE};
-use super::tile::{FloatTile, GROUP, PANEL, Scales, Tile};
 use super::sums::Sums;
+use super::tile::{FloatTile, GROUP, PANEL, Scales, Tile};
 use super::{Acts, Rows};
 
 /// `sums[r / PANEL, c, r % PANEL] = Σ_k w[r, k] · a[first + c, k]`
@@ -15,7 +15,13 @@ use super::{Acts, Rows};
 /// # Safety
 /// The rows have the format's bytes, at most `tiles.len()` panels of them, and the target is the task's own.
 #[inline(always)]
-pub(crate) unsafe fn gemm<S: Simd, F: Format>(s: S, w: Rows<'_>, acts: Acts<'_>, tiles: &mut [Tile], mut sums: Sums<'_>) {
+pub(crate) unsafe fn gemm<S: Simd, F: Format>(
+    s: S,
+    w: Rows<'_>,
+    acts: Acts<'_>,
+    tiles: &mut [Tile],
+    mut sums: Sums<'_>,
+) {
     let tiles = &mut tiles[..w.rows.div_ceil(PANEL)];
     for b in 0..w.cols.div_ceil(GROUP) {
         for (p, tile) in tiles.iter_mut().enumerate() {
@@ -176,7 +182,9 @@ unsafe fn pack<S: Simd, F: Format>(s: S, w: Rows<'_>, first: usize, b: usize, ti
         step!(0 1 2 3 4 5 6 7);
     }
     // SAFETY: both have 32 rows of 64 words.
-    unsafe { transpose_rows(s, tile.rows.as_ptr().cast(), GROUP, GROUP / 4, tile.codes[0].as_mut_ptr().cast()) };
+    unsafe {
+        transpose_rows::<S, true>(s, tile.rows.as_ptr().cast(), GROUP, GROUP / 4, tile.codes[0].as_mut_ptr().cast())
+    };
     if S::SPLIT && F::BITS == 8 {
         for i in (0..PANEL * GROUP).step_by(32) {
             // SAFETY: both planes have these bytes.
@@ -217,17 +225,22 @@ unsafe fn split<S: Simd>(s: S, codes: *mut u8, high: *mut u8) {
     }
 }
 
-/// Transposes 32 rows of `words` words: `dst[word, row] = src[row, word]`.
+/// Transposes 32 rows of `words` words: `dst[word, row] = src[row, word]`, or what of it is for `CODES`.
 ///
 /// # Safety
 /// `src` has 32 rows, `stride` bytes apart; `dst` has `words · 32` words, and words are a multiple of the vectors' lanes.
 #[inline(always)]
-unsafe fn transpose_rows<S: Simd>(s: S, src: *const u8, stride: usize, words: usize, dst: *mut u8) {
+unsafe fn transpose_rows<S: Simd, const CODES: bool>(s: S, src: *const u8, stride: usize, words: usize, dst: *mut u8) {
     for word in (0..words).step_by(S::LANES) {
         for r in (0..PANEL).step_by(S::LANES) {
             // SAFETY: the caller's.
             unsafe {
-                s.transpose(src.add(r * stride + 4 * word), stride, dst.add((word * PANEL + r) * 4), 4 * PANEL);
+                let (src, dst) = (src.add(r * stride + 4 * word), dst.add((word * PANEL + r) * 4));
+                if CODES {
+                    s.transpose_codes(src, stride, dst, TILE_STRIDE);
+                } else {
+                    s.transpose(src, stride, dst, 4 * PANEL);
+                }
             }
         }
     }
@@ -256,7 +269,15 @@ pub(crate) unsafe fn gemm_float<S: Simd, F: Float>(
                 tile.rows[r][len..].fill(0.0);
             }
             // SAFETY: both have 32 rows of 256 floats.
-            unsafe { transpose_rows(s, tile.rows.as_ptr().cast(), 4 * GROUP, GROUP, tile.values.as_mut_ptr().cast()) };
+            unsafe {
+                transpose_rows::<S, false>(
+                    s,
+                    tile.rows.as_ptr().cast(),
+                    4 * GROUP,
+                    GROUP,
+                    tile.values.as_mut_ptr().cast(),
+                )
+            };
             for c in (0..columns).step_by(NC) {
                 let mut a = [acts.x.as_ptr(); NC];
                 for (i, a) in a.iter_mut().enumerate() {

@@ -127,12 +127,7 @@ unsafe fn group<S: Simd, F: Format, const R: usize, const N: usize>(
                 for r in 0..R {
                     let codes = F::codes(s, groups[r], $i);
                     for c in 0..N {
-                        let products = dot::<S, F>(s, codes, a[c]);
-                        g[r][c] = if F::SUB == 32 {
-                            s.fold32(g[r][c], products, scales[r].scale[$i])
-                        } else {
-                            s.fold16(g[r][c], products, scales[r].scale[2 * $i], scales[r].scale[2 * $i + 1])
-                        };
+                        g[r][c] = dot::<S, F, $i>(s, g[r][c], codes, a[c], &scales[r].scale);
                     }
                 }
             }
@@ -166,10 +161,17 @@ fn sums_of_subs<S: Simd, F: Format>(s: S, g: S::G, factor: &[f32; 16], side: &[f
     }
 }
 
-/// The products of 32 codes; their width is a constant only through the arms.
+/// [`Simd::dot`]; the width of codes and the length of sub-blocks are constants only through the arms.
 #[inline(always)]
-fn dot<S: Simd, F: Format>(s: S, codes: S::B, a: S::B) -> S::I {
-    if const { F::BITS == 8 } { s.dot_bytes::<8>(codes, a) } else { s.dot_bytes::<6>(codes, a) }
+fn dot<S: Simd, F: Format, const STEP: usize>(s: S, g: S::G, codes: S::B, a: S::B, scales: &[f32; 16]) -> S::G {
+    match (const { F::SUB }, const { F::BITS }) {
+        (32, 0..=4) => s.dot::<4, 32, STEP>(g, codes, a, scales),
+        (32, 5..=6) => s.dot::<6, 32, STEP>(g, codes, a, scales),
+        (32, _) => s.dot::<8, 32, STEP>(g, codes, a, scales),
+        (_, 0..=4) => s.dot::<4, 16, STEP>(g, codes, a, scales),
+        (_, 5..=6) => s.dot::<6, 16, STEP>(g, codes, a, scales),
+        (_, _) => s.dot::<8, 16, STEP>(g, codes, a, scales),
+    }
 }
 
 #[inline(always)]

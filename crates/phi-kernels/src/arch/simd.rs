@@ -67,6 +67,17 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// `LANES` words are readable at each of the `LANES` rows of `src`, and writable at those of `dst`.
     unsafe fn transpose(self, src: *const u8, src_stride: usize, dst: *mut u8, dst_stride: usize);
 
+    /// [`Simd::transpose`] for the codes of a tile: four codes are a word, and what is written is for
+    /// [`Simd::panel_dot`] alone to read, so that an instruction set may place them as its products want them.
+    ///
+    /// # Safety
+    /// That of `transpose`.
+    #[inline(always)]
+    unsafe fn transpose_codes(self, src: *const u8, src_stride: usize, dst: *mut u8, dst_stride: usize) {
+        // SAFETY: the caller's.
+        unsafe { self.transpose(src, src_stride, dst, dst_stride) }
+    }
+
     /// Thirty-two bytes.
     type B: Copy;
     /// # Safety
@@ -94,20 +105,21 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// 255 for each byte whose bit of the word is set, else 0.
     fn mask_bits(self, word: u32) -> Self::B;
 
-    /// Running sums of a row's products, eight lanes of floats: the first half of a 32-byte product goes to lanes 0–3,
-    /// the second to lanes 4–7.
+    /// Running sums of a row's products, in lanes of floats; only their sum means something.
     type G: Copy;
-    /// Sums of integer products, placed like [`Simd::G`].
-    type I: Copy;
-    /// Whether [`Simd::dot_bytes`] takes codes of 8 bits as signed (less 128) or as they are.
+    /// Whether [`Simd::dot`] takes codes of 8 bits as signed (less 128) or as they are.
     const SIGNED_BYTES: bool;
-    /// Products of 32 codes, below `2^BITS`, with 32 signed activations.
-    fn dot_bytes<const BITS: u32>(self, codes: Self::B, a: Self::B) -> Self::I;
     fn zero_g(self) -> Self::G;
-    /// `g + i · scale`
-    fn fold32(self, g: Self::G, i: Self::I, scale: f32) -> Self::G;
-    /// `g + i · [low, …, high, …]`, a scale for each half.
-    fn fold16(self, g: Self::G, i: Self::I, low: f32, high: f32) -> Self::G;
+    /// Adds the products of 32 codes, below `2^BITS`, with 32 signed activations, each `SUB` of them times their scale.
+    ///
+    /// A group is eight calls, `STEP` from 0 to 7; the sums are whole after the last.
+    fn dot<const BITS: u32, const SUB: usize, const STEP: usize>(
+        self,
+        g: Self::G,
+        codes: Self::B,
+        a: Self::B,
+        scales: &[f32; 16],
+    ) -> Self::G;
     /// `g + a[lane] · b[lane]`
     fn fma_g(self, g: Self::G, a: &[f32; 8], b: &[f32; 8]) -> Self::G;
     /// `sum + g · scale`

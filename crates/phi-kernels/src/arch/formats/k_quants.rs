@@ -162,9 +162,8 @@ impl Format for Q6K {
     unsafe fn codes<S: Simd>(s: S, group: *const u8, i: usize) -> S::B {
         let (h, g) = (i / 4, i % 4);
         // SAFETY: the caller's.
-        let (low, high) = unsafe {
-            (s.load_bytes(group.add(64 * h + 32 * (g % 2))), s.load_bytes(group.add(128 + 32 * h)))
-        };
+        let (low, high) =
+            unsafe { (s.load_bytes(group.add(64 * h + 32 * (g % 2))), s.load_bytes(group.add(128 + 32 * h))) };
         let low = s.and(if g < 2 { low } else { s.shr(low, 4) }, s.splat_byte(15));
         let high = if g < 2 { s.shl(high, 4 - 2 * g as u32) } else { s.shr(high, 2 * g as u32 - 4) };
         s.or(low, s.and(high, s.splat_byte(0x30)))

@@ -3,8 +3,8 @@
 
 mod block32;
 mod float;
-mod k_quants;
 mod iq4;
+mod k_quants;
 
 pub(crate) use block32::{Q4_0, Q4_1, Q5_0, Q5_1, Q8_0};
 pub(crate) use float::{Bf16, F16, F32, Float, Other};

@@ -3,7 +3,7 @@
 use std::arch::asm;
 use std::arch::x86_64::*;
 
-use super::bytes::bytes_256;
+use super::bytes::{bytes_256, fold_256};
 use super::float::float_256;
 use crate::arch::simd::{Simd, TILE_STRIDE};
 
@@ -13,9 +13,8 @@ pub struct Avx2(());
 
 impl Avx2 {
     pub(crate) fn detect() -> Option<Avx2> {
-        let here = is_x86_feature_detected!("avx2")
-            && is_x86_feature_detected!("fma")
-            && is_x86_feature_detected!("f16c");
+        let here =
+            is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c");
         here.then_some(Avx2(()))
     }
 }
@@ -28,8 +27,14 @@ impl Simd for Avx2 {
     const SIGNED_BYTES: bool = true;
 
     #[inline(always)]
-    fn dot_bytes<const BITS: u32>(self, codes: __m256i, a: __m256i) -> __m256i {
-        // SAFETY: `self` proves AVX2.
+    fn dot<const BITS: u32, const SUB: usize, const STEP: usize>(
+        self,
+        g: __m256,
+        codes: __m256i,
+        a: __m256i,
+        scales: &[f32; 16],
+    ) -> __m256 {
+        // SAFETY: `self` proves AVX2 and FMA.
         unsafe {
             let pairs = if BITS < 8 {
                 _mm256_maddubs_epi16(codes, a)
@@ -37,7 +42,7 @@ impl Simd for Avx2 {
                 let w = _mm256_xor_si256(codes, _mm256_set1_epi8(-128));
                 _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(a, w))
             };
-            _mm256_madd_epi16(pairs, _mm256_set1_epi16(1))
+            fold_256::<SUB, STEP>(g, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)), scales)
         }
     }
 

@@ -115,9 +115,7 @@ impl Simd for Avx512 {
     #[inline(always)]
     unsafe fn load_bf16(self, p: *const u8) -> __m512 {
         // SAFETY: the caller's; `self` proves AVX-512.
-        unsafe {
-            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(_mm256_loadu_si256(p.cast()))))
-        }
+        unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(_mm256_loadu_si256(p.cast())))) }
     }
     #[inline(always)]
     unsafe fn store_i8(self, p: *mut i8, x: __m512) {

@@ -1,11 +1,12 @@
 //! What the three instruction sets do alike: 32 bytes at a time, and the eight lanes of a row's running sums.
 
+use std::arch::x86_64::*;
+
 /// The methods of `Simd` on bytes, in AVX2.
 macro_rules! bytes_256 {
     () => {
         type B = __m256i;
         type G = __m256;
-        type I = __m256i;
 
         #[inline(always)]
         unsafe fn load_bytes(self, p: *const u8) -> __m256i {
@@ -70,12 +71,7 @@ macro_rules! bytes_256 {
         fn mask_bits(self, word: u32) -> __m256i {
             // SAFETY: `self` proves AVX2.
             unsafe {
-                let spread = _mm256_setr_epi64x(
-                    0,
-                    0x0101_0101_0101_0101,
-                    0x0202_0202_0202_0202,
-                    0x0303_0303_0303_0303,
-                );
+                let spread = _mm256_setr_epi64x(0, 0x0101_0101_0101_0101, 0x0202_0202_0202_0202, 0x0303_0303_0303_0303);
                 let bits = _mm256_set1_epi64x(0x8040_2010_0804_0201_u64 as i64);
                 let bytes = _mm256_shuffle_epi8(_mm256_set1_epi32(word as i32), spread);
                 _mm256_cmpeq_epi8(_mm256_and_si256(bytes, bits), bits)
@@ -86,19 +82,6 @@ macro_rules! bytes_256 {
         fn zero_g(self) -> __m256 {
             // SAFETY: `self` proves AVX2.
             unsafe { _mm256_setzero_ps() }
-        }
-        #[inline(always)]
-        fn fold32(self, g: __m256, i: __m256i, scale: f32) -> __m256 {
-            // SAFETY: `self` proves AVX2 and FMA.
-            unsafe { _mm256_fmadd_ps(_mm256_cvtepi32_ps(i), _mm256_set1_ps(scale), g) }
-        }
-        #[inline(always)]
-        fn fold16(self, g: __m256, i: __m256i, low: f32, high: f32) -> __m256 {
-            // SAFETY: `self` proves AVX2 and FMA.
-            unsafe {
-                let scale = _mm256_blend_ps::<0xf0>(_mm256_set1_ps(low), _mm256_set1_ps(high));
-                _mm256_fmadd_ps(_mm256_cvtepi32_ps(i), scale, g)
-            }
         }
         #[inline(always)]
         fn fma_g(self, g: __m256, a: &[f32; 8], b: &[f32; 8]) -> __m256 {
@@ -142,11 +125,41 @@ macro_rules! dot_vnni {
         const SIGNED_BYTES: bool = false;
 
         #[inline(always)]
-        fn dot_bytes<const BITS: u32>(self, codes: __m256i, a: __m256i) -> __m256i {
-            // SAFETY: `self` proves the instruction.
-            unsafe { $dpbusd(_mm256_setzero_si256(), codes, a) }
+        fn dot<const BITS: u32, const SUB: usize, const STEP: usize>(
+            self,
+            g: __m256,
+            codes: __m256i,
+            a: __m256i,
+            scales: &[f32; 16],
+        ) -> __m256 {
+            // SAFETY: `self` proves the instructions.
+            unsafe {
+                let products = $dpbusd(_mm256_setzero_si256(), codes, a);
+                $crate::arch::x86::bytes::fold_256::<SUB, STEP>(g, products, scales)
+            }
         }
     };
+}
+
+/// Adds sums of products, 16 in the low half and 16 in the high half, times the scales of step `STEP`.
+///
+/// # Safety
+/// The processor has AVX2 and FMA.
+#[inline(always)]
+pub(super) unsafe fn fold_256<const SUB: usize, const STEP: usize>(
+    g: __m256,
+    products: __m256i,
+    scales: &[f32; 16],
+) -> __m256 {
+    // SAFETY: the caller's.
+    unsafe {
+        let scale = if SUB == 32 {
+            _mm256_set1_ps(scales[STEP])
+        } else {
+            _mm256_blend_ps::<0xf0>(_mm256_set1_ps(scales[2 * STEP]), _mm256_set1_ps(scales[2 * STEP + 1]))
+        };
+        _mm256_fmadd_ps(_mm256_cvtepi32_ps(products), scale, g)
+    }
 }
 
 pub(super) use {bytes_256, dot_vnni};

@@ -1,0 +1,167 @@
+//! Every 64-bit Arm: products of bytes in 16 bits, eight at a time, of which as many are added as 16 bits hold.
+
+use std::arch::aarch64::*;
+use std::arch::is_aarch64_feature_detected;
+
+use super::bytes::bytes_128;
+use super::float::float_128;
+use crate::arch::simd::{Simd, TILE_STRIDE};
+
+/// The processor runs NEON.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Neon(());
+
+impl Neon {
+    pub(crate) fn detect() -> Option<Neon> {
+        is_aarch64_feature_detected!("neon").then_some(Neon(()))
+    }
+}
+
+impl Simd for Neon {
+    float_128!();
+    bytes_128!();
+
+    #[inline(always)]
+    fn dot<const BITS: u32, const SUB: usize, const STEP: usize>(
+        self,
+        g: Self::G,
+        codes: uint8x16x2_t,
+        a: uint8x16x2_t,
+        scales: &[f32; 16],
+    ) -> Self::G {
+        // SAFETY: `self` proves NEON.
+        unsafe {
+            let sign = vdupq_n_u8(if BITS == 8 { 128 } else { 0 });
+            let w = [codes.0, codes.1].map(|w| vreinterpretq_s8_u8(veorq_u8(w, sign)));
+            let a = [a.0, a.1].map(|a| vreinterpretq_s8_u8(a));
+            // Two products in each lane: 2 · 128 · 127 at most.
+            let mut half = [vdupq_n_s16(0); 2];
+            for i in 0..2 {
+                half[i] = vmlal_high_s8(vmull_s8(vget_low_s8(w[i]), vget_low_s8(a[i])), w[i], a[i]);
+            }
+            match BITS {
+                8 => {
+                    let low = vpaddlq_s16(half[0]);
+                    let sums =
+                        if SUB == 32 { vpadalq_s16(low, half[1]) } else { vpaddq_s32(low, vpaddlq_s16(half[1])) };
+                    g.take::<SUB, STEP>(sums, |a, b| vpaddq_s32(a, b), |a, b| vpaddq_s32(a, b), scales)
+                }
+                // Four: 4 · 63 · 127 = 32 004 at most.
+                5.. => {
+                    let sums =
+                        vpaddlq_s16(if SUB == 32 { vaddq_s16(half[0], half[1]) } else { vpaddq_s16(half[0], half[1]) });
+                    g.take::<SUB, STEP>(sums, |a, b| vpaddq_s32(a, b), |a, b| vpaddq_s32(a, b), scales)
+                }
+                // Sixteen: 16 · 15 · 127 = 30 480 at most.
+                _ => {
+                    let sums = if SUB == 32 { vaddq_s16(half[0], half[1]) } else { vpaddq_s16(half[0], half[1]) };
+                    g.take::<SUB, STEP>(
+                        vreinterpretq_s32_s16(sums),
+                        |a, b| vreinterpretq_s32_s16(pair(a, b)),
+                        |a, b| vpaddlq_s16(pair(a, b)),
+                        scales,
+                    )
+                }
+            }
+        }
+    }
+
+    const NC: usize = 4;
+
+    #[inline(always)]
+    unsafe fn panel_dot<const BITS: u32, const K4: usize, const NV: usize, const NC: usize>(
+        self,
+        w: *const i8,
+        _plane: usize,
+        a: [*const u8; NC],
+    ) -> [[int32x4_t; NC]; NV] {
+        // SAFETY: the caller's; `self` proves NEON.
+        unsafe {
+            if BITS == 8 {
+                wide::<K4, NV, NC>(w, a)
+            } else {
+                // Twice as many products in each lane as there are steps.
+                const { assert!(BITS == 8 || (2 * K4) << (BITS - 1) <= 256, "256 · 127 is the most that 16 bits hold") };
+                narrow::<K4, NV, NC>(w, a)
+            }
+        }
+    }
+}
+
+/// Adds neighbouring lanes of 16 bits.
+///
+/// # Safety
+/// The processor has NEON.
+#[inline(always)]
+unsafe fn pair(a: int32x4_t, b: int32x4_t) -> int16x8_t {
+    // SAFETY: the caller's.
+    unsafe { vpaddq_s16(vreinterpretq_s16_s32(a), vreinterpretq_s16_s32(b)) }
+}
+
+/// [`Simd::panel_dot`] of codes whose products add up in 16 bits. A vector of codes is two times two rows.
+///
+/// # Safety
+/// That of `panel_dot`.
+#[inline(always)]
+unsafe fn narrow<const K4: usize, const NV: usize, const NC: usize>(
+    w: *const i8,
+    a: [*const u8; NC],
+) -> [[int32x4_t; NC]; NV] {
+    // SAFETY: the caller's.
+    unsafe {
+        let mut pairs = [[[vdupq_n_s16(0); 2]; NC]; NV];
+        for k in 0..K4 {
+            let mut rows = [vdupq_n_s8(0); NV];
+            for v in 0..NV {
+                rows[v] = vld1q_s8(w.add(k * TILE_STRIDE + v * 16));
+            }
+            for c in 0..NC {
+                let x = vreinterpretq_s8_s32(vld1q_dup_s32(a[c].add(4 * k).cast()));
+                for v in 0..NV {
+                    pairs[v][c][0] = vmlal_s8(pairs[v][c][0], vget_low_s8(rows[v]), vget_low_s8(x));
+                    pairs[v][c][1] = vmlal_high_s8(pairs[v][c][1], rows[v], x);
+                }
+            }
+        }
+        pairs.map(|pairs| pairs.map(|[low, high]| vpaddlq_s16(vpaddq_s16(low, high))))
+    }
+}
+
+/// [`Simd::panel_dot`] of codes of 8 bits: 2 · 128 · 127 is the most that 16 bits hold.
+///
+/// # Safety
+/// That of `panel_dot`.
+#[inline(always)]
+unsafe fn wide<const K4: usize, const NV: usize, const NC: usize>(
+    w: *const i8,
+    a: [*const u8; NC],
+) -> [[int32x4_t; NC]; NV] {
+    // SAFETY: the caller's.
+    unsafe {
+        let mut sums = [[[vdupq_n_s32(0); 2]; NC]; NV];
+        for k in (0..K4).step_by(2) {
+            let mut rows = [[vdupq_n_s8(0); 2]; NV];
+            for v in 0..NV {
+                for i in 0..2 {
+                    rows[v][i] = vld1q_s8(w.add((k + i) * TILE_STRIDE + v * 16));
+                }
+            }
+            for c in 0..NC {
+                let mut x = [vdupq_n_s8(0); 2];
+                for i in 0..2 {
+                    x[i] = vreinterpretq_s8_s32(vld1q_dup_s32(a[c].add(4 * (k + i)).cast()));
+                }
+                for v in 0..NV {
+                    let low = vmull_s8(vget_low_s8(rows[v][0]), vget_low_s8(x[0]));
+                    let low = vmlal_s8(low, vget_low_s8(rows[v][1]), vget_low_s8(x[1]));
+                    let high = vmlal_high_s8(vmull_high_s8(rows[v][0], x[0]), rows[v][1], x[1]);
+                    sums[v][c][0] = vpadalq_s16(sums[v][c][0], low);
+                    sums[v][c][1] = vpadalq_s16(sums[v][c][1], high);
+                }
+            }
+        }
+        sums.map(|sums| sums.map(|[low, high]| vpaddq_s32(low, high)))
+    }
+}
+
+crate::arch::make_table!(Neon, "neon");
