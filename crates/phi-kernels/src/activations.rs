@@ -35,10 +35,10 @@ impl<'a> Activations<'a> {
         self.cols
     }
 
-    /// Bytes of codes, and floats beside them, that rows need.
+    /// Bytes of codes, and floats beside them, that rows need; at most what there are numbers for.
     pub fn room(tokens: usize, cols: usize) -> (usize, usize) {
-        let groups = cols.div_ceil(GROUP);
-        (groups * tokens * GROUP, groups * tokens * SIDE)
+        let groups = cols.div_ceil(GROUP).saturating_mul(tokens);
+        (groups.saturating_mul(GROUP), groups.saturating_mul(SIDE))
     }
 
     pub(crate) fn acts(&self) -> Acts<'a> {

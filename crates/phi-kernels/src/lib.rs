@@ -58,6 +58,9 @@ impl Kernels {
         Ok(Kernels { isa, table: arch::table(isa), pool, work })
     }
 
+    /// Bytes that each thread's room for tiles and sums takes, as far as it is used.
+    pub const THREAD_BYTES: usize = size_of::<Work>();
+
     /// The instruction set in use.
     pub fn isa(&self) -> Isa {
         self.isa

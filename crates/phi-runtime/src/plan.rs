@@ -1,4 +1,4 @@
-use phi_kernels::Isa;
+use phi_kernels::{Isa, Kernels};
 use phi_memory::{Planned, Row, Spec};
 use phi_model::{Decoder, Factors, Sizes, State};
 use phi_quant::codec;
@@ -61,6 +61,8 @@ pub struct Plan {
     pub(crate) state: State<Planned>,
     /// Records of a base, `[n_batch, record_bytes]`.
     pub(crate) records: Option<Spec<u8>>,
+    /// What the kernels' threads work in, `[threads, bytes]`; they allocate it themselves.
+    kernels: Spec<u8>,
     pub(crate) options: RunOptions,
     weight_bytes: u64,
 }
@@ -93,6 +95,7 @@ impl Plan {
         Ok(Plan {
             state: State::of(decoder, sizes),
             records: options.base_records.then(records),
+            kernels: Spec::reserved("kernels", &[options.threads.max(1), Kernels::THREAD_BYTES]),
             options: options.clone(),
             weight_bytes,
         })
@@ -105,7 +108,7 @@ impl Plan {
 
     /// Every buffer, as rows of a table.
     pub fn rows(&self) -> Vec<Row> {
-        self.state.rows().into_iter().chain(self.records.iter().map(Spec::row)).collect()
+        self.state.rows().into_iter().chain(self.records.iter().map(Spec::row)).chain([self.kernels.row()]).collect()
     }
 
     /// Bytes of all buffers: what a session allocates.

@@ -5,11 +5,8 @@ use super::simd::Simd;
 use super::tile::{GROUP, PANEL, Scales};
 use super::{Acts, Rows, SIDE};
 
-/// Rows computed together, so that activations are loaded once for all of them.
-const R: usize = 2;
-
-/// How many times the rows computed together the prefetch runs ahead.
-const AHEAD: usize = 4;
+/// Rows that the prefetch runs ahead.
+const AHEAD: usize = 8;
 
 /// `out[r / PANEL, c, r % PANEL] = Σ_k w[r, k] · a[c, k]`
 ///
@@ -22,9 +19,10 @@ pub(crate) unsafe fn gemv<S: Simd, F: Format>(s: S, w: Rows<'_>, acts: Acts<'_>,
         // SAFETY: the caller's; the columns are below `acts.n`.
         column += unsafe {
             match acts.n - column {
-                4.. => columns::<S, F, 4>(s, w, acts, column, out),
-                2.. => columns::<S, F, 2>(s, w, acts, column, out),
-                _ => columns::<S, F, 1>(s, w, acts, column, out),
+                // Rows are computed together so that enough sums are under way to hide how long each addition takes.
+                4.. => columns::<S, F, 2, 4>(s, w, acts, column, out),
+                2.. => columns::<S, F, 2, 2>(s, w, acts, column, out),
+                _ => columns::<S, F, 4, 1>(s, w, acts, column, out),
             }
         };
     }
@@ -32,25 +30,21 @@ pub(crate) unsafe fn gemv<S: Simd, F: Format>(s: S, w: Rows<'_>, acts: Acts<'_>,
 
 /// Columns `first` to `first + N − 1`; returns `N`.
 #[inline(always)]
-unsafe fn columns<S: Simd, F: Format, const N: usize>(
+unsafe fn columns<S: Simd, F: Format, const R: usize, const N: usize>(
     s: S,
     w: Rows<'_>,
     acts: Acts<'_>,
     first: usize,
     out: &mut [f32],
 ) -> usize {
-    let whole = w.rows / R * R;
-    for r in (0..whole).step_by(R) {
+    for r in (0..w.rows).step_by(R) {
         // SAFETY: the caller's.
         unsafe { rows::<S, F, R, N>(s, w, acts, first, r, out) };
-    }
-    for r in whole..w.rows {
-        // SAFETY: the caller's.
-        unsafe { rows::<S, F, 1, N>(s, w, acts, first, r, out) };
     }
     N
 }
 
+/// Rows `r` to `r + R − 1`; behind the last row, the last one again.
 #[inline(always)]
 unsafe fn rows<S: Simd, F: Format, const R: usize, const N: usize>(
     s: S,
@@ -61,7 +55,8 @@ unsafe fn rows<S: Simd, F: Format, const R: usize, const N: usize>(
     out: &mut [f32],
 ) {
     let base = w.bytes.as_ptr().wrapping_add(r * w.row_bytes);
-    let ahead = base.wrapping_add(AHEAD * R * w.row_bytes);
+    let ahead = base.wrapping_add(AHEAD * w.row_bytes);
+    let rows: [usize; R] = std::array::from_fn(|i| (r + i).min(w.rows - 1));
     let mut sums = [[s.zero_g(); N]; R];
     let whole = w.cols / GROUP;
     for b in 0..whole {
@@ -70,7 +65,7 @@ unsafe fn rows<S: Simd, F: Format, const R: usize, const N: usize>(
         }
         let mut groups = [base; R];
         for (i, group) in groups.iter_mut().enumerate() {
-            *group = base.wrapping_add(i * w.row_bytes + b * F::BYTES);
+            *group = base.wrapping_add((rows[i] - r) * w.row_bytes + b * F::BYTES);
         }
         // SAFETY: the rows have `whole` groups.
         unsafe { group::<S, F, R, N>(s, groups, acts, first, b, &mut sums) };
@@ -79,14 +74,14 @@ unsafe fn rows<S: Simd, F: Format, const R: usize, const N: usize>(
         let mut tails = [[0_u8; 512]; R];
         let mut groups = [base; R];
         for (i, tail) in tails.iter_mut().enumerate() {
-            w.tail::<F>(r + i, tail);
+            w.tail::<F>(rows[i], tail);
             groups[i] = tail.as_ptr();
         }
         // SAFETY: a tail has more bytes than any group.
         unsafe { group::<S, F, R, N>(s, groups, acts, first, whole, &mut sums) };
     }
     for (i, sums) in sums.into_iter().enumerate() {
-        let (panel, lane) = ((r + i) / PANEL, (r + i) % PANEL);
+        let (panel, lane) = (rows[i] / PANEL, rows[i] % PANEL);
         for (c, sum) in sums.into_iter().enumerate() {
             out[(panel * acts.n + first + c) * PANEL + lane] = s.sum_g(sum);
         }

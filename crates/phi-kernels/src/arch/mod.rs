@@ -14,6 +14,7 @@ mod gemm;
 mod gemv;
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon;
+mod peak;
 mod scalar;
 mod simd;
 mod sums;
@@ -28,7 +29,7 @@ use crate::Isa;
 use formats::Format;
 
 pub(crate) use sums::{Finish, PAD, Sums, Target, finish_few};
-pub(crate) use tile::{GROUP, PANEL, PANELS, Scratch};
+pub(crate) use tile::{GROUP, PANEL, PANELS, Scratch, Tile};
 
 /// The functions that drivers are made of.
 pub(crate) struct Table {
@@ -36,6 +37,8 @@ pub(crate) struct Table {
     pub(crate) product: fn(DType) -> Product,
     /// What is added to activations, for the integer products of [`Product::gemm`].
     pub(crate) bias: u8,
+    /// Does nothing but products of codes, `rounds` times; returns how many. `None` where there are none to speak of.
+    pub(crate) peak: Option<fn(&Tile, rounds: usize) -> usize>,
     /// Rounds one row of activations: `[cols]` to codes and sides of its groups.
     pub(crate) quantize: Quantize,
     /// `Σ_i a[i] · b[i]`
@@ -154,7 +157,7 @@ macro_rules! make_table {
     ($isa:ident, $features:literal) => {
         pub(crate) static TABLE: $crate::arch::Table = {
             use $crate::arch::formats::*;
-            use $crate::arch::{Acts, GROUP, Product, Rows, SIDE, Scratch, Sums, Table, float, gemm, gemv};
+            use $crate::arch::{Acts, GROUP, Product, Rows, SIDE, Scratch, Sums, Table, Tile, float, gemm, gemv, peak};
 
             #[target_feature(enable = $features)]
             fn gemv_of<F: Format>(w: Rows<'_>, acts: Acts<'_>, out: &mut [f32]) {
@@ -178,6 +181,10 @@ macro_rules! make_table {
             #[target_feature(enable = $features)]
             fn quantize(x: &[f32], bias: u8, q: &mut [i8; GROUP], side: &mut [f32; SIDE]) {
                 float::quantize($isa(()), x, bias, q, side);
+            }
+            #[target_feature(enable = $features)]
+            fn peak_of(tile: &Tile, rounds: usize) -> usize {
+                peak::peak($isa(()), tile, rounds)
             }
             #[target_feature(enable = $features)]
             fn dot(a: &[f32], b: &[f32]) -> f32 {
@@ -214,6 +221,7 @@ macro_rules! make_table {
                     )
                 },
                 bias: <$isa as $crate::arch::simd::Simd>::BIAS,
+                peak: Some(|tile, rounds| unsafe { peak_of(tile, rounds) }),
                 quantize: |x, bias, q, side| unsafe { quantize(x, bias, q, side) },
                 dot: |a, b| unsafe { dot(a, b) },
                 axpy: |a, x, y| unsafe { axpy(a, x, y) },

@@ -13,6 +13,7 @@ pub(crate) static TABLE: Table = Table {
         }
     },
     bias: 0,
+    peak: None,
     quantize,
     dot,
     axpy,
