@@ -24,6 +24,8 @@ mod arch;
 mod attention;
 mod isa;
 mod matmul;
+#[cfg_attr(not(test), expect(dead_code, reason = "the drivers still use rayon's"))]
+mod pool;
 mod rows;
 
 pub use attention::{Attention, KvRows, MAX_HEAD_DIM};
