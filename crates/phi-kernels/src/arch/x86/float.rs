@@ -151,6 +151,11 @@ macro_rules! float_256 {
             }
         }
         #[inline(always)]
+        unsafe fn load_i8(self, p: *const i8) -> __m256 {
+            // SAFETY: the caller's; `self` proves AVX2.
+            unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(p.cast()))) }
+        }
+        #[inline(always)]
         unsafe fn store_i8(self, p: *mut i8, x: __m256) {
             // SAFETY: the caller's; `self` proves AVX2.
             unsafe {
