@@ -1,14 +1,27 @@
+use std::ops::Range;
+
 use phi_quant::codec;
 use phi_tensor::{DType, Matrix};
 
 use crate::Kernels;
-use crate::arch::Table;
+use crate::arch::{Cached, FEW, Queries, Rows, block_rows};
+use crate::pool::Shared;
 
-/// The largest head a task keeps on its stack. Real ones have 64 to 128.
+/// The largest head that a thread has room for. Real ones have 64 to 256.
 pub const MAX_HEAD_DIM: usize = 512;
 
-/// Keys that share one rescaling of the running sums.
-const KEYS: usize = 32;
+/// Positions of the smallest chunk that decode gives a task: 64 KiB of F16 keys with heads of 128, and as much of values.
+const CHUNK: usize = 256;
+
+/// Tasks that decode is cut into at most, where the context is long: as many cores find some, and what they leave to be
+/// merged stays small.
+const TASKS: usize = 128;
+
+/// Blocks of queries for each thread, where prefill has queries enough; the later ones see more keys than the first.
+const BLOCKS: usize = 4;
+
+/// Queries of the smallest block, for which unpacking keys and values is a tenth of the work.
+const MIN_BLOCK: usize = 96;
 
 /// The sizes of one attention.
 #[derive(Clone, Copy, Debug)]
@@ -25,23 +38,60 @@ pub struct Attention {
     pub window: Option<usize>,
 }
 
-/// One layer's keys, or values: row `p` is that of position `p`, `[n_ctx, n_head_kv · head_dim]`, packed.
+/// One layer's keys, or values: row `g · n_ctx + p` is that of head `g` and position `p`, `[n_head_kv, n_ctx, head_dim]`,
+/// packed. What a task reads of a head lies in one piece.
 pub type KvRows<'a> = Matrix<'a>;
 
+impl Attention {
+    /// Query heads that share a key head.
+    fn group(&self) -> usize {
+        self.n_head / self.n_head_kv
+    }
+
+    /// Whether so few tokens are computed that keys are read row by row, instead of in tiles for many queries at once.
+    fn few(&self, tokens: usize) -> bool {
+        tokens == 1 || tokens * self.group() <= FEW
+    }
+
+    /// Chunks that positions are cut into, at most.
+    fn chunks(&self) -> usize {
+        (TASKS / self.n_head_kv).clamp(1, TASKS / 4)
+    }
+
+    /// Floats that [`Kernels::attention`] needs beside its output: the partial sums of each chunk of positions, for
+    /// contexts of `n_ctx` and batches of `n_batch`.
+    pub fn room(&self, n_ctx: usize, n_batch: usize) -> usize {
+        let tokens = n_batch.min(FEW / self.group()).max(1);
+        let chunks = self.chunks().min(n_ctx.div_ceil(CHUNK));
+        if chunks > 1 { tokens * self.n_head * chunks * (self.head_dim + 2) } else { 0 }
+    }
+}
+
 impl Kernels {
-    /// Packs `rows` behind the rows already there: row `first + t` of the cache becomes `rows[t]`.
+    /// Packs `rows` behind the rows already there: position `first + t` of the cache becomes `rows[t]`.
     ///
-    /// * `rows`: `[tokens, width]`
-    /// * `cache`: `[n_ctx, width]` in `dtype`
+    /// * `rows`: `[tokens, n_head_kv, head_dim]`
+    /// * `cache`: `[n_head_kv, n_ctx, head_dim]` in `dtype`
     ///
     /// # Panics
-    /// When the cache has no such rows, or the type cannot be written.
-    pub fn append(&self, dtype: DType, first: usize, width: usize, rows: &[f32], cache: &mut [u8]) {
+    /// When the cache has no such positions, or the type cannot be written.
+    pub fn append(&self, a: Attention, dtype: DType, first: usize, rows: &[f32], cache: &mut [u8]) {
         let encode =
             codec(dtype).and_then(|codec| codec.encode).expect("a cache is only planned in types that can be written");
-        let row_bytes = width / dtype.block_len() * dtype.block_bytes();
-        let tokens = rows.len() / width;
-        encode(rows, None, &mut cache[first * row_bytes..][..tokens * row_bytes]);
+        let row_bytes = a.head_dim / dtype.block_len() * dtype.block_bytes();
+        let tokens = rows.len() / (a.n_head_kv * a.head_dim);
+        let head_bytes = cache.len() / a.n_head_kv;
+        let append = |g: usize, head: &mut [u8]| {
+            let head = &mut head[first * row_bytes..][..tokens * row_bytes];
+            for (t, bytes) in head.chunks_exact_mut(row_bytes).enumerate() {
+                encode(&rows[(t * a.n_head_kv + g) * a.head_dim..][..a.head_dim], None, bytes);
+            }
+        };
+        if a.few(tokens) {
+            cache.chunks_exact_mut(head_bytes).enumerate().for_each(|(g, head)| append(g, head));
+        } else {
+            self.pool.chunks(cache, head_bytes, |_, g, head| append(g, head));
+        }
     }
 
     /// Causal attention of new tokens over everything cached, themselves included.
@@ -50,67 +100,162 @@ impl Kernels {
     /// out[t, h] = Σ_j softmax_j(scale · q[t, h] · k[j, g]) · v[j, g],   j ≤ p,  p − j < window,  p = first + t
     /// ```
     ///
-    /// with `g = h / (n_head / n_head_kv)`. The softmax runs along with the sum (scores are never stored): for each group
-    /// of keys, sums so far are rescaled to the new maximum. Groups begin at multiples of 32 positions, so the result does
-    /// not depend on the number of tokens or threads.
+    /// with `g = h / (n_head / n_head_kv)`. Scores are never stored: the softmax runs along with the sums.
+    ///
+    /// Few tokens (decode) are cut into chunks of positions, whose sums are merged in their order; of many tokens
+    /// (prefill) blocks of queries share each key. Both cut where positions say so, and neither asks how many threads
+    /// there are: the same call gives the same bits. Between the two ways the last bits may differ.
     ///
     /// * `q`: `[tokens, n_head, head_dim]`
-    /// * `k`, `v`: the caches, row `first + t` already appended
+    /// * `k`, `v`: the caches, positions `first + t` already appended
+    /// * `room`: [`Attention::room`] or more, overwritten
     /// * `out`: `[tokens, n_head, head_dim]`, overwritten
     ///
     /// # Panics
     /// When the lengths do not fit, or a head is larger than [`MAX_HEAD_DIM`].
-    pub fn attention(&self, a: Attention, first: usize, q: &[f32], k: KvRows<'_>, v: KvRows<'_>, out: &mut [f32]) {
+    #[expect(clippy::too_many_arguments, reason = "inputs, room and output of one equation")]
+    pub fn attention(
+        &self,
+        a: Attention,
+        first: usize,
+        q: &[f32],
+        k: KvRows<'_>,
+        v: KvRows<'_>,
+        room: &mut [f32],
+        out: &mut [f32],
+    ) {
+        let tokens = q.len() / (a.n_head * a.head_dim);
         assert_eq!(q.len(), out.len(), "q and out are [tokens, n_head, head_dim]");
+        assert_eq!(q.len(), tokens * a.n_head * a.head_dim, "q is [tokens, {}, {}]", a.n_head, a.head_dim);
         assert!(a.head_dim <= MAX_HEAD_DIM, "heads of {} are larger than {MAX_HEAD_DIM}", a.head_dim);
-        assert_eq!(k.cols(), a.n_head_kv * a.head_dim, "keys are [n_ctx, n_head_kv, head_dim]");
-        assert_eq!(v.cols(), a.n_head_kv * a.head_dim, "values are [n_ctx, n_head_kv, head_dim]");
-        let table = self.table;
-        self.pool.chunks(out, a.head_dim, |_, i, out| {
-            let (t, h) = (i / a.n_head, i % a.n_head);
-            let q = &q[i * a.head_dim..][..a.head_dim];
-            attend(table, a, first + t, h / (a.n_head / a.n_head_kv), q, k, v, out);
+        assert!(a.n_head.is_multiple_of(a.n_head_kv), "{} heads share {} evenly", a.n_head, a.n_head_kv);
+        for cache in [k, v] {
+            assert_eq!(cache.cols(), a.head_dim, "caches are [n_head_kv, n_ctx, head_dim]");
+            assert!(cache.rows() >= a.n_head_kv * (first + tokens), "position {} is cached", first + tokens - 1);
+        }
+        let call = Call { kernels: self, a, tokens, first, q, k, v };
+        if tokens == 0 {
+            // Nothing asks, nothing answers.
+        } else if a.few(tokens) {
+            call.few(room, out);
+        } else {
+            call.many(out);
+        }
+    }
+}
+
+/// One attention.
+#[derive(Clone, Copy)]
+struct Call<'a> {
+    kernels: &'a Kernels,
+    a: Attention,
+    tokens: usize,
+    first: usize,
+    q: &'a [f32],
+    k: KvRows<'a>,
+    v: KvRows<'a>,
+}
+
+impl<'a> Call<'a> {
+    /// Some of the queries that share head `g`.
+    fn queries(&self, g: usize, rows: Range<usize>) -> Queries<'a> {
+        let Attention { n_head, head_dim, scale, window, .. } = self.a;
+        let group = self.a.group();
+        Queries {
+            q: self.q,
+            n_head,
+            head_dim,
+            head: g * group,
+            group,
+            first: self.first,
+            window: window.unwrap_or(usize::MAX),
+            scale: scale * std::f32::consts::LOG2_E,
+            rows,
+        }
+    }
+
+    /// Head `g` of the keys and of the values.
+    fn cached(&self, g: usize) -> (Cached<'a>, Cached<'a>) {
+        let head = |cache: KvRows<'a>| {
+            let n_ctx = cache.rows() / self.a.n_head_kv;
+            let (dtype, row_bytes, cols) = (cache.dtype(), cache.row_bytes(), cache.cols());
+            let bytes = cache.slice_rows(g * n_ctx, n_ctx).bytes();
+            let rows = Rows { bytes, row_bytes, rows: n_ctx, cols, dtype };
+            Cached { rows, unpack: (self.kernels.table.unpack)(dtype) }
+        };
+        (head(self.k), head(self.v))
+    }
+
+    /// Tasks are heads × chunks of positions.
+    fn few(&self, room: &mut [f32], out: &mut [f32]) {
+        let (a, kernels) = (self.a, self.kernels);
+        let rows = self.tokens * a.group();
+        let see = self.queries(0, 0..rows).see();
+        let begin = see.start / CHUNK;
+        let pieces = see.end.div_ceil(CHUNK) - begin;
+        let chunk = pieces.div_ceil(a.chunks());
+        let n_chunks = pieces.div_ceil(chunk);
+        // One token's heads may be more than a task takes.
+        let blocks = rows.div_ceil(FEW);
+        let part = a.head_dim + 2;
+        let n_heads = self.tokens * a.n_head;
+        let parts = if n_chunks > 1 { &mut room[..n_heads * n_chunks * part] } else { &mut [] };
+        let (shared, shared_parts) = (Shared::new(&mut *out), Shared::new(&mut *parts));
+        kernels.pool.run(a.n_head_kv * blocks * n_chunks, |thread, task| {
+            let (c, block, g) = (task % n_chunks, task / n_chunks % blocks, task / n_chunks / blocks);
+            let keys = see.start.max((begin + c * chunk) * CHUNK)..see.end.min((begin + (c + 1) * chunk) * CHUNK);
+            let queries = self.queries(g, block * FEW..rows.min((block + 1) * FEW));
+            let (k, v) = self.cached(g);
+            (kernels.table.attend_few)(&queries, keys, k, v, &mut kernels.room(thread), &mut |i, max, sum, values| {
+                let at = queries.index(i);
+                if n_chunks == 1 {
+                    // SAFETY: each query has a task, and its own values.
+                    #[expect(unsafe_code, reason = "tasks write heads of several tokens")]
+                    let out = unsafe { shared.slice(at * a.head_dim..(at + 1) * a.head_dim) };
+                    let factor = 1.0 / sum;
+                    out.iter_mut().zip(values).for_each(|(out, value)| *out = value * factor);
+                } else {
+                    let at = at * n_chunks + c;
+                    // SAFETY: each chunk of a query has a task, and its own part.
+                    #[expect(unsafe_code, reason = "tasks write parts of several tokens")]
+                    let part = unsafe { shared_parts.slice(at * part..(at + 1) * part) };
+                    (part[0], part[1]) = (max, sum);
+                    part[2..].copy_from_slice(values);
+                }
+            });
+        });
+        if n_chunks > 1 {
+            for (out, parts) in out.chunks_exact_mut(a.head_dim).zip(parts.chunks_exact(n_chunks * part)) {
+                let parts = || parts.chunks_exact(part);
+                let max = parts().fold(f32::MIN, |max, part| max.max(part[0]));
+                let sum: f32 = parts().map(|part| (part[0] - max).exp2() * part[1]).sum();
+                out.fill(0.0);
+                for part in parts() {
+                    (kernels.table.axpy)((part[0] - max).exp2() / sum, &part[2..], out);
+                }
+            }
+        }
+    }
+
+    /// Tasks are heads × blocks of queries, those that see most first.
+    fn many(&self, out: &mut [f32]) {
+        let (a, kernels) = (self.a, self.kernels);
+        let rows = self.tokens * a.group();
+        // Queries do not know which others are in their block: its size may depend on the threads.
+        let fair = (rows * a.n_head_kv).div_ceil(BLOCKS * kernels.threads());
+        let block = fair.max(MIN_BLOCK).next_multiple_of(32).min(block_rows(a.head_dim));
+        let blocks = rows.div_ceil(block);
+        let out = Shared::new(out);
+        kernels.pool.run(blocks * a.n_head_kv, |thread, task| {
+            let (b, g) = (blocks - 1 - task / a.n_head_kv, task % a.n_head_kv);
+            let queries = self.queries(g, b * block..rows.min((b + 1) * block));
+            let (k, v) = self.cached(g);
+            (kernels.table.attend)(&queries, k, v, &mut kernels.room(thread), &mut |i, values| {
+                let at = queries.index(i) * a.head_dim;
+                // SAFETY: each query is in one block, and has its own values.
+                #[expect(unsafe_code, reason = "tasks write heads of several tokens")]
+                unsafe { out.slice(at..at + a.head_dim) }.copy_from_slice(values);
+            });
         });
     }
-}
-
-/// One query head at position `p`, over key head `g`.
-#[expect(clippy::too_many_arguments, reason = "the inner function of one caller; a struct would name nothing new")]
-fn attend(table: &Table, a: Attention, p: usize, g: usize, q: &[f32], k: Matrix<'_>, v: Matrix<'_>, out: &mut [f32]) {
-    let mut row = [0.0; MAX_HEAD_DIM];
-    let row = &mut row[..a.head_dim];
-    let start = a.window.map_or(0, |window| (p + 1).saturating_sub(window));
-    let (mut max, mut sum) = (f32::NEG_INFINITY, 0.0);
-    out.fill(0.0);
-    for group in start / KEYS..=p / KEYS {
-        let keys = start.max(group * KEYS)..(p + 1).min((group + 1) * KEYS);
-        let mut scores = [f32::NEG_INFINITY; KEYS];
-        for (j, score) in keys.clone().zip(&mut scores) {
-            head(k, j, g, row);
-            *score = (table.dot)(q, row) * a.scale;
-        }
-        let new_max = scores.iter().fold(max, |m, &s| m.max(s));
-        // While every score is −∞ there is nothing to rescale, and −∞ − −∞ would not be a number.
-        if new_max > f32::NEG_INFINITY {
-            let shrink = (max - new_max).exp();
-            sum *= shrink;
-            out.iter_mut().for_each(|out| *out *= shrink);
-            max = new_max;
-        }
-        for (j, score) in keys.zip(scores) {
-            let weight = (score - max).exp();
-            sum += weight;
-            head(v, j, g, row);
-            (table.axpy)(weight, row, out);
-        }
-    }
-    out.iter_mut().for_each(|out| *out /= sum);
-}
-
-/// Unpacks head `g` of row `j`.
-fn head(cache: Matrix<'_>, j: usize, g: usize, out: &mut [f32]) {
-    let dtype = cache.dtype();
-    let decode = codec(dtype).expect("a cache is only planned in types that can be read").decode;
-    let bytes = out.len() / dtype.block_len() * dtype.block_bytes();
-    decode(&cache.row(j)[g * bytes..][..bytes], out);
 }

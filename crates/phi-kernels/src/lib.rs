@@ -34,9 +34,9 @@ pub use activations::Activations;
 pub use attention::{Attention, KvRows, MAX_HEAD_DIM};
 pub use isa::{Isa, UnknownIsa};
 
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use arch::Table;
+use arch::{Room, Table};
 use matmul::Work;
 use pool::Pool;
 
@@ -45,8 +45,10 @@ pub struct Kernels {
     isa: Isa,
     table: &'static Table,
     pool: Pool,
-    /// Room of each thread.
+    /// Room of each thread, for products.
     work: Vec<Mutex<Box<Work>>>,
+    /// Room of each thread, for attention.
+    rooms: Vec<Mutex<Box<Room>>>,
 }
 
 impl Kernels {
@@ -55,7 +57,8 @@ impl Kernels {
         let threads = threads.max(1);
         let pool = Pool::new(threads).map_err(|source| NoThreads { threads, source })?;
         let work = (0..threads).map(|_| Mutex::new(bytemuck::zeroed_box())).collect();
-        Ok(Kernels { isa, table: arch::table(isa), pool, work })
+        let rooms = (0..threads).map(|_| Mutex::new(bytemuck::zeroed_box())).collect();
+        Ok(Kernels { isa, table: arch::table(isa), pool, work, rooms })
     }
 
     /// Bytes that each thread's room for tiles and sums takes, as far as it is used.
@@ -69,6 +72,10 @@ impl Kernels {
     /// Number of threads.
     pub fn threads(&self) -> usize {
         self.pool.threads()
+    }
+
+    fn room(&self, thread: usize) -> MutexGuard<'_, Box<Room>> {
+        self.rooms[thread].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

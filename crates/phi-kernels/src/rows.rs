@@ -1,8 +1,16 @@
 //! Operations on rows of activations: norm, rotation, activation function, residual.
+//!
+//! Rows are computed one by one, so how many there are changes nothing but which threads have some.
 
 use phi_tensor::{DType, Matrix};
 
 use crate::Kernels;
+
+/// Tokens that are not worth waking threads for.
+const FEW: usize = 8;
+
+/// Values that one task of many tokens has about.
+const VALUES: usize = 8192;
 
 impl Kernels {
     /// `out[t, i] = x[t, i] / √(mean_i x[t, i]² + eps) · w[i]`
@@ -14,12 +22,34 @@ impl Kernels {
     /// # Panics
     /// When `w` is not F32 or the lengths do not fit.
     pub fn rms_norm(&self, x: &[f32], w: Matrix<'_>, eps: f32, out: &mut [f32]) {
-        assert_eq!(w.dtype(), DType::F32, "norms are F32");
-        assert_eq!(x.len(), out.len(), "x and out are [tokens, {}]", w.cols());
-        let (w, _) = w.bytes().as_chunks::<4>();
-        for (x, out) in x.chunks_exact(w.len()).zip(out.chunks_exact_mut(w.len())) {
-            (self.table.rms_norm)(x, w, eps, out);
-        }
+        let w = floats(w);
+        assert_eq!(x.len(), out.len(), "x and out are [tokens, {}]", w.len());
+        self.rows(w.len(), out, |first, out| {
+            let x = &x[first * w.len()..][..out.len()];
+            for (x, out) in x.chunks_exact(w.len()).zip(out.chunks_exact_mut(w.len())) {
+                (self.table.rms_norm)(x, w, eps, out);
+            }
+        });
+    }
+
+    /// `out[t, i] = (x[t, i] − mean_i x[t, i]) / √(mean_i (x[t, i] − mean_i x[t, i])² + eps) · w[i] + b[i]`
+    ///
+    /// * `x`: `[tokens, n]`
+    /// * `w`, `b`: `[n]`, F32
+    /// * `out`: `[tokens, n]`, overwritten
+    ///
+    /// # Panics
+    /// When `w` or `b` is not F32 or the lengths do not fit.
+    pub fn layer_norm(&self, x: &[f32], w: Matrix<'_>, b: Matrix<'_>, eps: f32, out: &mut [f32]) {
+        let (w, b) = (floats(w), floats(b));
+        assert_eq!(w.len(), b.len(), "weights and biases are of one length");
+        assert_eq!(x.len(), out.len(), "x and out are [tokens, {}]", w.len());
+        self.rows(w.len(), out, |first, out| {
+            let x = &x[first * w.len()..][..out.len()];
+            for (x, out) in x.chunks_exact(w.len()).zip(out.chunks_exact_mut(w.len())) {
+                (self.table.layer_norm)(x, w, b, eps, out);
+            }
+        });
     }
 
     /// Rotates the first `2·pairs` values of each head; values `i` and `i + pairs` form a pair ("NEOX" order).
@@ -39,15 +69,11 @@ impl Kernels {
         let tokens = cos.len() / pairs;
         let width = x.len() / tokens;
         assert!(2 * pairs <= head_dim && width.is_multiple_of(head_dim), "{pairs} pairs of {head_dim}, {width} wide");
-        let angles = cos.chunks_exact(pairs).zip(sin.chunks_exact(pairs));
-        for (x, (cos, sin)) in x.chunks_exact_mut(width).zip(angles) {
-            for head in x.chunks_exact_mut(head_dim) {
-                let (a, b) = head[..2 * pairs].split_at_mut(pairs);
-                for (((a, b), cos), sin) in a.iter_mut().zip(b).zip(cos).zip(sin) {
-                    (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
-                }
+        self.rows(width, x, |first, x| {
+            for (t, x) in (first..).zip(x.chunks_exact_mut(width)) {
+                (self.table.rope)(&cos[t * pairs..][..pairs], &sin[t * pairs..][..pairs], head_dim, x);
             }
-        }
+        });
     }
 
     /// `gate[i] = silu(gate[i]) · up[i]`, with `silu(g) = g / (1 + e^−g)`
@@ -56,7 +82,28 @@ impl Kernels {
     /// When the lengths differ.
     pub fn silu_mul(&self, up: &[f32], gate: &mut [f32]) {
         assert_eq!(gate.len(), up.len(), "gate and up are of one length");
-        (self.table.silu_mul)(up, gate);
+        self.rows(VALUES, gate, |first, gate| (self.table.silu_mul)(&up[first * VALUES..][..gate.len()], gate));
+    }
+
+    /// `x[i] = x[i] / 2 · (1 + tanh(√(2/π) · (x[i] + 0.044715 · x[i]³)))`: GELU as GPT-2 approximates it.
+    pub fn gelu(&self, x: &mut [f32]) {
+        self.rows(VALUES, x, |_, x| (self.table.gelu)(x));
+    }
+
+    /// `x[t, i] = e^x[t, i] / Σ_j e^x[t, j]`
+    ///
+    /// * `x`: `[tokens, n]`, in place
+    ///
+    /// # Panics
+    /// When the length is not a multiple of `n`.
+    pub fn softmax(&self, n: usize, x: &mut [f32]) {
+        assert!(x.len().is_multiple_of(n), "x is [tokens, {n}]");
+        self.rows(n, x, |_, x| x.chunks_exact_mut(n).for_each(|x| (self.table.softmax)(x)));
+    }
+
+    /// `x[i] = e^x[i]`, to two units in the last place; gradually 0 below −87, infinite from 88.8 on.
+    pub fn exp(&self, x: &mut [f32]) {
+        self.rows(VALUES, x, |_, x| (self.table.exp)(x));
     }
 
     /// `y[i] += x[i]`
@@ -65,6 +112,22 @@ impl Kernels {
     /// When the lengths differ.
     pub fn add(&self, x: &[f32], y: &mut [f32]) {
         assert_eq!(x.len(), y.len(), "x and y are of one length");
-        (self.table.axpy)(1.0, x, y);
+        self.rows(VALUES, y, |first, y| (self.table.axpy)(1.0, &x[first * VALUES..][..y.len()], y));
     }
+
+    /// Calls `task` with some rows of `width` values and the number of the first: all of them at once when they are few.
+    fn rows(&self, width: usize, out: &mut [f32], task: impl Fn(usize, &mut [f32]) + Sync) {
+        if out.len() <= width * FEW {
+            task(0, out);
+        } else {
+            let rows = (VALUES / width).max(1);
+            self.pool.chunks(out, rows * width, |_, i, out| task(i * rows, out));
+        }
+    }
+}
+
+/// The values of a vector in the file.
+fn floats(w: Matrix<'_>) -> &[[u8; 4]] {
+    assert_eq!(w.dtype(), DType::F32, "norms are F32");
+    w.bytes().as_chunks().0
 }

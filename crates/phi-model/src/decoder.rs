@@ -1,5 +1,5 @@
 use phi_gguf::{Header, Limit, names};
-use phi_kernels::MAX_HEAD_DIM;
+use phi_kernels::{Attention, MAX_HEAD_DIM};
 use phi_tensor::Role;
 
 use crate::{ModelError, Rope};
@@ -85,6 +85,17 @@ impl Decoder {
     /// Width of the keys, or the values, of one token.
     pub fn kv_width(&self) -> usize {
         self.n_head_kv * self.head_dim
+    }
+
+    /// The attention of every layer.
+    pub fn attention(&self) -> Attention {
+        Attention {
+            n_head: self.n_head,
+            n_head_kv: self.n_head_kv,
+            head_dim: self.head_dim,
+            scale: 1.0 / (self.head_dim as f32).sqrt(),
+            window: self.window,
+        }
     }
 }
 

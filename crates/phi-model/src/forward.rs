@@ -1,4 +1,4 @@
-use phi_kernels::{Attention, Kernels};
+use phi_kernels::Kernels;
 use phi_memory::Live;
 use phi_tensor::{Matrix, Tensor, TokenId};
 
@@ -37,7 +37,7 @@ pub fn forward<'s>(model: &Model, s: &'s mut State<Live>, k: &Kernels, pass: Pas
     assert!(first + n <= sizes.n_ctx, "position {} in a context of {}", first + n, sizes.n_ctx);
     assert!(n_logits <= sizes.n_logits.min(n), "logits of {n_logits} tokens, planned for {}", sizes.n_logits);
 
-    let Scratch { x, xb, q, key, value, att, gate, codes, sides, cos, sin, logits } = &mut s.scratch;
+    let Scratch { x, xb, q, key, value, parts, att, gate, codes, sides, cos, sin, logits } = &mut s.scratch;
     let x = &mut x[..n * d.n_embd]; //            [t, e]
     let xb = &mut xb[..n * d.n_embd]; //          [t, e]
     let q = &mut q[..n * d.q_width()]; //         [t, h·d]
@@ -50,13 +50,7 @@ pub fn forward<'s>(model: &Model, s: &'s mut State<Live>, k: &Kernels, pass: Pas
     let pairs = frequencies.len();
     let (cos, sin) = (&mut cos[..n * pairs], &mut sin[..n * pairs]); // [t, r/2]
     d.rope.angles(frequencies, first, cos, sin);
-    let attention = Attention {
-        n_head: d.n_head,
-        n_head_kv: d.n_head_kv,
-        head_dim: d.head_dim,
-        scale: 1.0 / (d.head_dim as f32).sqrt(),
-        window: d.window,
-    };
+    let attention = d.attention();
 
     k.embed(w.token_embd.matrix(), tokens, x);
     for (layer, kv) in w.layers.iter().zip(&mut s.kv) {
@@ -66,10 +60,10 @@ pub fn forward<'s>(model: &Model, s: &'s mut State<Live>, k: &Kernels, pass: Pas
         k.matmul_each([(wq, &mut *q), (wk, &mut *key), (wv, &mut *value)], normed);
         k.rope(cos, sin, pairs, d.head_dim, q);
         k.rope(cos, sin, pairs, d.head_dim, key);
-        k.append(sizes.k_type, first, d.kv_width(), key, &mut kv.k);
-        k.append(sizes.v_type, first, d.kv_width(), value, &mut kv.v);
-        let (keys, values) = kv.matrices(sizes.n_ctx, d.kv_width(), sizes);
-        k.attention(attention, first, q, keys, values, att);
+        k.append(attention, sizes.k_type, first, key, &mut kv.k);
+        k.append(attention, sizes.v_type, first, value, &mut kv.v);
+        let (keys, values) = kv.matrices(d.n_head_kv * sizes.n_ctx, d.head_dim, sizes);
+        k.attention(attention, first, q, keys, values, parts, att);
         k.matmul_add(layer.attn_output.matrix(), k.quantize(att, d.q_width(), codes, sides), x);
 
         k.rms_norm(x, layer.ffn_norm.matrix(), d.norm_eps, xb);
@@ -118,10 +112,10 @@ impl GateUpWeights<Tensor> {
 }
 
 impl KvLayer<Live> {
-    /// The caches as matrices, `[n_ctx, n_head_kv · head_dim]`.
-    fn matrices(&self, n_ctx: usize, width: usize, sizes: crate::Sizes) -> (Matrix<'_>, Matrix<'_>) {
+    /// The caches as matrices, `[n_head_kv · n_ctx, head_dim]`.
+    fn matrices(&self, rows: usize, head_dim: usize, sizes: crate::Sizes) -> (Matrix<'_>, Matrix<'_>) {
         let matrix =
-            |dtype, bytes| Matrix::new(dtype, n_ctx, width, bytes).expect("the cache was planned in these sizes");
+            |dtype, bytes| Matrix::new(dtype, rows, head_dim, bytes).expect("the cache was planned in these sizes");
         (matrix(sizes.k_type, &self.k), matrix(sizes.v_type, &self.v))
     }
 }

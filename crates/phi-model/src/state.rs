@@ -32,6 +32,8 @@ slots! {
         key: f32,
         /// Values, `[n_batch, n_head_kv, head_dim]`.
         value: f32,
+        /// Partial sums of attention while few tokens are decoded.
+        parts: f32,
         /// Attended values, `[n_batch, n_head, head_dim]`.
         att: f32,
         /// Gated product, `[n_batch, n_ff]`.
@@ -52,9 +54,9 @@ slots! {
 slots! {
     /// One layer's cache.
     pub struct KvLayer {
-        /// Rotated keys, `[n_ctx, n_head_kv, head_dim]`, packed as `k_type`.
+        /// Rotated keys, `[n_head_kv, n_ctx, head_dim]`, packed as `k_type`.
         k: u8,
-        /// Values, `[n_ctx, n_head_kv, head_dim]`, packed as `v_type`.
+        /// Values, `[n_head_kv, n_ctx, head_dim]`, packed as `v_type`.
         v: u8,
     }
 }
@@ -78,8 +80,8 @@ impl State<Planned> {
         let Sizes { n_ctx, n_batch, n_logits, k_type, v_type } = sizes;
         let rows = |name: &str, width: usize| Spec::new(name, &[n_batch, width]);
         let cache = |name: String, dtype: DType| {
-            let row_bytes = dtype.row_bytes(d.kv_width() as u64).expect("the type was chosen to fit a head");
-            Spec::reserved(name, &[n_ctx, row_bytes as usize])
+            let row_bytes = dtype.row_bytes(d.head_dim as u64).expect("the type was chosen to fit a head");
+            Spec::reserved(name, &[d.n_head_kv, n_ctx, row_bytes as usize])
         };
         let (codes, sides) = Activations::room(n_batch, d.n_embd.max(d.q_width()).max(d.n_ff));
         State {
@@ -90,6 +92,7 @@ impl State<Planned> {
                 q: rows("q", d.q_width()),
                 key: rows("key", d.kv_width()),
                 value: rows("value", d.kv_width()),
+                parts: Spec::new("parts", &[d.attention().room(n_ctx, n_batch)]),
                 att: rows("att", d.q_width()),
                 gate: rows("gate", d.n_ff),
                 codes: Spec::new("codes", &[codes]),

@@ -1,8 +1,14 @@
 //! Rows of floats.
+//!
+//! Functions of one value are applied to whole vectors; what is left at the end of a row goes through a vector of its
+//! own, so a value gives the same result wherever it stands.
 
 use super::SIDE;
 use super::simd::Simd;
 use super::tile::GROUP;
+
+/// At least as many floats as any vector has.
+const WIDEST: usize = 16;
 
 /// `Σ_i a[i] · b[i]`
 #[inline(always)]
@@ -25,44 +31,116 @@ pub(crate) fn dot<S: Simd>(s: S, a: &[f32], b: &[f32]) -> f32 {
     s.sum(s.add(s.add(sums[0], sums[1]), s.add(sums[2], sums[3]))) + rest
 }
 
+/// `out[i] = f(out[i], x[0][i], x[1][i], …)`, the inputs little-endian floats that lie anywhere.
+///
+/// `f` is called in one place, or the compiler would leave it a function without this one's features.
+#[inline(always)]
+fn map<S: Simd, const N: usize>(s: S, x: [&[Bytes]; N], out: &mut [f32], f: impl Fn(S::F, [S::F; N]) -> S::F) {
+    for x in x {
+        assert_eq!(x.len(), out.len(), "rows of one length");
+    }
+    let mut rests = [[[0; 4]; WIDEST]; N];
+    let mut rest = [0.0; WIDEST];
+    for i in (0..out.len()).step_by(S::LANES) {
+        let left = out.len() - i;
+        let mut from = x.map(|x| x[i..].as_ptr());
+        let mut to = out[i..].as_mut_ptr();
+        if left < S::LANES {
+            for j in 0..N {
+                rests[j][..left].copy_from_slice(&x[j][i..]);
+                from[j] = rests[j].as_ptr();
+            }
+            rest[..left].copy_from_slice(&out[i..]);
+            to = rest.as_mut_ptr();
+        }
+        // SAFETY: all have a vector's floats from `i` on, or are arrays of as many as in the widest vector.
+        unsafe {
+            let mut vectors = [s.splat(0.0); N];
+            for (vector, from) in vectors.iter_mut().zip(from) {
+                *vector = s.load(from.cast());
+            }
+            s.store(to, f(s.load(to), vectors));
+        }
+        if left < S::LANES {
+            out[i..].copy_from_slice(&rest[..left]);
+        }
+    }
+}
+
+/// A float as a file has it.
+type Bytes = [u8; 4];
+
+fn bytes(x: &[f32]) -> &[Bytes] {
+    bytemuck::cast_slice(x)
+}
+
 /// `y[i] += a · x[i]`
 #[inline(always)]
 pub(crate) fn axpy<S: Simd>(s: S, a: f32, x: &[f32], y: &mut [f32]) {
-    let len = x.len().min(y.len());
-    let whole = len / S::LANES * S::LANES;
-    let factor = s.splat(a);
-    for i in (0..whole).step_by(S::LANES) {
-        // SAFETY: both have a vector's floats from `i` on.
-        unsafe { s.store(y.as_mut_ptr().add(i), s.fma(factor, s.load(x.as_ptr().add(i)), s.load(y.as_ptr().add(i)))) };
-    }
-    for i in whole..len {
-        y[i] = a.mul_add(x[i], y[i]);
-    }
+    let a = s.splat(a);
+    map(s, [bytes(x)], y, |y, [x]| s.fma(a, x, y));
 }
 
 /// `out[i] = x[i] / √(mean x² + eps) · w[i]`
 #[inline(always)]
-pub(crate) fn rms_norm<S: Simd>(s: S, x: &[f32], w: &[[u8; 4]], eps: f32, out: &mut [f32]) {
-    let scale = 1.0 / (dot(s, x, x) / x.len() as f32 + eps).sqrt();
-    for ((out, x), w) in out.iter_mut().zip(x).zip(w) {
-        *out = x * scale * f32::from_le_bytes(*w);
+pub(crate) fn rms_norm<S: Simd>(s: S, x: &[f32], w: &[Bytes], eps: f32, out: &mut [f32]) {
+    let scale = s.splat(1.0 / (dot(s, x, x) / x.len() as f32 + eps).sqrt());
+    map(s, [bytes(x), w], out, |_, [x, w]| s.mul(s.mul(x, scale), w));
+}
+
+/// `out[i] = (x[i] − mean x) / √(mean (x − mean x)² + eps) · w[i] + b[i]`
+#[inline(always)]
+pub(crate) fn layer_norm<S: Simd>(s: S, x: &[f32], w: &[Bytes], b: &[Bytes], eps: f32, out: &mut [f32]) {
+    let n = x.len() as f32;
+    let mean = s.splat(sum(s, x) / n);
+    map(s, [bytes(x)], out, |_, [x]| s.sub(x, mean));
+    let scale = s.splat(1.0 / (dot(s, out, out) / n + eps).sqrt());
+    map(s, [w, b], out, |centered, [w, b]| s.fma(s.mul(centered, scale), w, b));
+}
+
+/// `Σ_i x[i]`
+#[inline(always)]
+fn sum<S: Simd>(s: S, x: &[f32]) -> f32 {
+    let mut sums = [s.splat(0.0); 4];
+    let step = 4 * S::LANES;
+    let whole = x.len() / step * step;
+    for i in (0..whole).step_by(step) {
+        for (j, sum) in sums.iter_mut().enumerate() {
+            // SAFETY: four vectors' floats follow from `i` on.
+            *sum = s.add(*sum, unsafe { s.load(x.as_ptr().add(i + j * S::LANES)) });
+        }
+    }
+    let rest: f32 = x[whole..].iter().sum();
+    s.sum(s.add(s.add(sums[0], sums[1]), s.add(sums[2], sums[3]))) + rest
+}
+
+/// Rotates pairs `i` and `i + pairs` of each head; the values behind them stay.
+#[inline(always)]
+pub(crate) fn rope<S: Simd>(s: S, cos: &[f32], sin: &[f32], head_dim: usize, heads: &mut [f32]) {
+    let pairs = cos.len();
+    assert!(sin.len() == pairs && 2 * pairs <= head_dim, "{pairs} pairs in a head of {head_dim}");
+    let whole = pairs / S::LANES * S::LANES;
+    for head in heads.chunks_exact_mut(head_dim) {
+        let (a, b) = head[..2 * pairs].split_at_mut(pairs);
+        for i in (0..whole).step_by(S::LANES) {
+            // SAFETY: all four have a vector's floats from `i` on.
+            unsafe {
+                let (cos, sin) = (s.load(cos.as_ptr().add(i)), s.load(sin.as_ptr().add(i)));
+                let (x, y) = (s.load(a.as_ptr().add(i)), s.load(b.as_ptr().add(i)));
+                s.store(a.as_mut_ptr().add(i), s.sub(s.mul(x, cos), s.mul(y, sin)));
+                s.store(b.as_mut_ptr().add(i), s.add(s.mul(y, cos), s.mul(x, sin)));
+            }
+        }
+        for i in whole..pairs {
+            (a[i], b[i]) = (a[i] * cos[i] - b[i] * sin[i], b[i] * cos[i] + a[i] * sin[i]);
+        }
     }
 }
 
 /// `gate[i] = silu(gate[i]) · up[i]`
 #[inline(always)]
 pub(crate) fn silu_mul<S: Simd>(s: S, up: &[f32], gate: &mut [f32]) {
-    let whole = gate.len().min(up.len()) / S::LANES * S::LANES;
-    for i in (0..whole).step_by(S::LANES) {
-        // SAFETY: both have a vector's floats from `i` on.
-        unsafe {
-            let (g, u) = (s.load(gate.as_ptr().add(i)), s.load(up.as_ptr().add(i)));
-            s.store(gate.as_mut_ptr().add(i), s.mul(silu(s, g), u));
-        }
-    }
-    for (g, u) in gate[whole..].iter_mut().zip(&up[whole..]) {
-        *g = *g / (1.0 + (-*g).exp()) * u;
-    }
+    map(s, [bytes(up)], gate, |g, [u]| s.mul(silu(s, g), u));
 }
 
 /// `x / (1 + e^−x)`
@@ -71,22 +149,75 @@ pub(crate) fn silu<S: Simd>(s: S, x: S::F) -> S::F {
     s.div(x, s.add(s.splat(1.0), exp(s, s.sub(s.splat(0.0), x))))
 }
 
-/// `e^x` to about 1.5 units in the last place; 0 below −87.3, and at most `e^88`.
+/// `x / 2 · (1 + tanh(√(2/π) · (x + 0.044715 x³)))`, which is `x / (1 + e^(−2 · that))`
+#[inline(always)]
+pub(crate) fn gelu<S: Simd>(s: S, x: &mut [f32]) {
+    let (one, cube) = (s.splat(1.0), s.splat(GELU_CUBE));
+    let factor = s.splat(-2.0 * SQRT_2_OVER_PI);
+    map(s, [], x, |x, []| {
+        let inner = s.mul(x, s.fma(s.mul(x, x), cube, one));
+        s.div(x, s.add(one, exp(s, s.mul(inner, factor))))
+    });
+}
+
+/// The constants of GELU by `tanh`.
+pub(crate) const GELU_CUBE: f32 = 0.044_715;
+pub(crate) const SQRT_2_OVER_PI: f32 = 0.797_884_6;
+
+/// `x[i] = e^(x[i] − max x) / Σ_j e^(x[j] − max x)`
+#[inline(always)]
+pub(crate) fn softmax<S: Simd>(s: S, x: &mut [f32]) {
+    let Some(&first) = x.first() else { return };
+    let whole = x.len() / S::LANES * S::LANES;
+    let mut largest = s.splat(first);
+    for i in (0..whole).step_by(S::LANES) {
+        // SAFETY: `x` has a vector's floats from `i` on.
+        largest = s.max(largest, unsafe { s.load(x.as_ptr().add(i)) });
+    }
+    let largest = x[whole..].iter().fold(s.largest(largest), |m, &x| m.max(x));
+    let shift = s.splat(largest);
+    map(s, [], x, |x, []| exp(s, s.sub(x, shift)));
+    let scale = s.splat(1.0 / sum(s, x));
+    map(s, [], x, |x, []| s.mul(x, scale));
+}
+
+/// `x[i] = e^x[i]`
+#[inline(always)]
+pub(crate) fn exps<S: Simd>(s: S, x: &mut [f32]) {
+    map(s, [], x, |x, []| exp(s, x));
+}
+
+/// `e^x` to two units in the last place, gradually to 0 below −87.3 and infinite from 88.8 on; what is no number stays
+/// so.
 ///
-/// `x = n · ln 2 + r` with `n` whole, in two steps, then `e^r` by its series to the sixth power and `2^n` by exponent.
+/// `x = n · ln 2 + r` with `n` whole, in two steps, then a polynomial for `e^r` (off by 3·10⁻⁸) and `2^n` by exponent.
 #[inline(always)]
 pub(crate) fn exp<S: Simd>(s: S, x: S::F) -> S::F {
-    let x = s.min(s.max(x, s.splat(-104.0)), s.splat(88.0));
+    // The value second: what is no number stays so on x86.
+    let x = s.min(s.splat(89.0), s.max(s.splat(-104.0), x));
     let n = s.round(s.mul(x, s.splat(std::f32::consts::LOG2_E)));
     let r = s.fma(n, s.splat(-0.693_359_4), x);
     let r = s.fma(n, s.splat(2.121_944_4e-4), r);
-    let mut p = s.splat(1.0 / 720.0);
-    for c in [1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
+    let mut p = s.splat(1.406_126_8e-3);
+    for c in [8.379_018e-3, 4.166_477_7e-2, 0.166_663_65, 0.500_000_04, 1.0, 1.0] {
         p = s.fma(p, r, s.splat(c));
     }
     // Below −126 the exponent has no place; half of `n` at a time.
     let half = s.round(s.mul(n, s.splat(0.5)));
     s.mul(s.mul(p, s.exp2i(half)), s.exp2i(s.sub(n, half)))
+}
+
+/// `2^x` for `x` up to 0, where 1 is exact, to two units in the last place; 0 below −126.5.
+#[inline(always)]
+pub(crate) fn exp2<S: Simd>(s: S, x: S::F) -> S::F {
+    let x = s.max(s.splat(-127.0), x);
+    let n = s.round(x);
+    let r = s.sub(x, n);
+    let mut p = s.splat(1.559_467_8e-4);
+    for c in [1.340_664_4e-3, 9.617_693e-3, 5.550_310_6e-2, 0.240_226_53, 0.693_147_2, 1.0] {
+        p = s.fma(p, r, s.splat(c));
+    }
+    s.mul(p, s.exp2i(n))
 }
 
 /// Rounds a group of activations: `d = max |x| / 127`, `q = x / d`, and the sums of codes.

@@ -8,6 +8,7 @@
 #![allow(clippy::multiple_unsafe_ops_per_block, reason = "a kernel's loads and stores lean on one fact, stated once")]
 #![allow(clippy::needless_range_loop, reason = "loops over registers, unrolled by their index")]
 
+mod attention;
 mod float;
 mod formats;
 mod gemm;
@@ -22,12 +23,15 @@ mod tile;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod x86;
 
+use std::ops::Range;
+
 use phi_quant::{Decode, codec};
 use phi_tensor::DType;
 
 use crate::Isa;
 use formats::Format;
 
+pub(crate) use attention::{Cached, FEW, Queries, Room, block_rows};
 pub(crate) use sums::{Finish, PAD, Sums, Target, finish_few};
 pub(crate) use tile::{GROUP, PANEL, PANELS, Scratch, Tile};
 
@@ -41,18 +45,53 @@ pub(crate) struct Table {
     pub(crate) peak: Option<fn(&Tile, rounds: usize) -> usize>,
     /// Rounds one row of activations: `[cols]` to codes and sides of its groups.
     pub(crate) quantize: Quantize,
-    /// `Σ_i a[i] · b[i]`
-    pub(crate) dot: fn(a: &[f32], b: &[f32]) -> f32,
     /// `y[i] += a · x[i]`
     pub(crate) axpy: fn(a: f32, x: &[f32], y: &mut [f32]),
     /// `out[i] = x[i] / √(mean x² + eps) · w[i]`, `w` as the file has it
     pub(crate) rms_norm: RmsNorm,
+    /// `out[i] = (x[i] − mean x) / √(mean (x − mean x)² + eps) · w[i] + b[i]`, `w` and `b` as the file has them
+    pub(crate) layer_norm: LayerNorm,
+    /// Rotates pairs `i` and `i + pairs` of one token's heads by the angles whose cosines and sines these are.
+    pub(crate) rope: fn(cos: &[f32], sin: &[f32], head_dim: usize, heads: &mut [f32]),
     /// `gate[i] = silu(gate[i]) · up[i]`
     pub(crate) silu_mul: fn(up: &[f32], gate: &mut [f32]),
+    /// `x[i] / 2 · (1 + tanh(√(2/π) · (x[i] + 0.044715 x[i]³)))`
+    pub(crate) gelu: fn(x: &mut [f32]),
+    /// `x[i] = e^x[i] / Σ_j e^x[j]`
+    pub(crate) softmax: fn(x: &mut [f32]),
+    /// `x[i] = e^x[i]`
+    pub(crate) exp: fn(x: &mut [f32]),
+    /// How keys and values of this type become floats.
+    pub(crate) unpack: fn(DType) -> Unpack,
+    /// Attention of a block of queries, of at most [`block_rows`].
+    pub(crate) attend: Attend,
+    /// Attention of at most [`FEW`] queries over some of their keys.
+    pub(crate) attend_few: AttendFew,
 }
 
 /// Input, little-endian weights, `eps`, output.
 pub(crate) type RmsNorm = fn(x: &[f32], w: &[[u8; 4]], eps: f32, out: &mut [f32]);
+
+/// Input, little-endian weights and biases, `eps`, output.
+pub(crate) type LayerNorm = fn(x: &[f32], w: &[[u8; 4]], b: &[[u8; 4]], eps: f32, out: &mut [f32]);
+
+/// Rows become floats, `stride` apart, zeros behind them up to whole vectors. What lies `ahead` bytes further is wanted
+/// next, unless that is 0.
+pub(crate) type Unpack = fn(rows: Rows<'_>, ahead: usize, stride: usize, out: &mut [f32]);
+
+/// Calls `put` with the number of each query and its weighted mean of values.
+pub(crate) type Attend =
+    fn(queries: &Queries<'_>, k: Cached<'_>, v: Cached<'_>, room: &mut Room, put: &mut dyn FnMut(usize, &[f32]));
+
+/// Calls `put` with the number of each query, its largest score, the sum of its weights and the weighted sum of values.
+pub(crate) type AttendFew = fn(
+    queries: &Queries<'_>,
+    keys: Range<usize>,
+    k: Cached<'_>,
+    v: Cached<'_>,
+    room: &mut Room,
+    put: &mut dyn FnMut(usize, f32, f32, &[f32]),
+);
 
 /// One group of at most 256 values; its codes, with `bias` added; its side.
 pub(crate) type Quantize = fn(x: &[f32], bias: u8, q: &mut [i8; GROUP], side: &mut [f32; SIDE]);
@@ -81,7 +120,7 @@ pub(crate) struct Rows<'a> {
     pub(crate) dtype: DType,
 }
 
-impl Rows<'_> {
+impl<'a> Rows<'a> {
     /// The bytes of group `b` of row `r`, fewer than a group's at the end of a row.
     #[inline(always)]
     fn group(&self, r: usize, b: usize) -> &[u8] {
@@ -89,6 +128,12 @@ impl Rows<'_> {
         let row = &self.bytes[r * self.row_bytes..][..self.row_bytes];
         let group = &row[b * bytes..];
         &group[..bytes.min(group.len())]
+    }
+
+    /// Some of the rows.
+    fn range(&self, rows: Range<usize>) -> Self {
+        let bytes = &self.bytes[rows.start * self.row_bytes..rows.end * self.row_bytes];
+        Rows { bytes, rows: rows.len(), ..*self }
     }
 
     fn decode(&self) -> Decode {
@@ -156,8 +201,10 @@ pub(crate) fn table(isa: Isa) -> &'static Table {
 macro_rules! make_table {
     ($isa:ident, $features:literal) => {
         pub(crate) static TABLE: $crate::arch::Table = {
+            use phi_tensor::DType;
             use $crate::arch::formats::*;
-            use $crate::arch::{Acts, GROUP, Product, Rows, SIDE, Scratch, Sums, Table, Tile, float, gemm, gemv, peak};
+            use $crate::arch::{Acts, Cached, GROUP, Product, Queries, Room, Rows, SIDE, Scratch, Sums, Table, Tile};
+            use $crate::arch::{attention, float, gemm, gemv, peak};
 
             #[target_feature(enable = $features)]
             fn gemv_of<F: Format>(w: Rows<'_>, acts: Acts<'_>, out: &mut [f32]) {
@@ -187,10 +234,6 @@ macro_rules! make_table {
                 peak::peak($isa(()), tile, rounds)
             }
             #[target_feature(enable = $features)]
-            fn dot(a: &[f32], b: &[f32]) -> f32 {
-                float::dot($isa(()), a, b)
-            }
-            #[target_feature(enable = $features)]
             fn axpy(a: f32, x: &[f32], y: &mut [f32]) {
                 float::axpy($isa(()), a, x, y);
             }
@@ -199,8 +242,53 @@ macro_rules! make_table {
                 float::rms_norm($isa(()), x, w, eps, out);
             }
             #[target_feature(enable = $features)]
+            fn layer_norm(x: &[f32], w: &[[u8; 4]], b: &[[u8; 4]], eps: f32, out: &mut [f32]) {
+                float::layer_norm($isa(()), x, w, b, eps, out);
+            }
+            #[target_feature(enable = $features)]
+            fn rope(cos: &[f32], sin: &[f32], head_dim: usize, heads: &mut [f32]) {
+                float::rope($isa(()), cos, sin, head_dim, heads);
+            }
+            #[target_feature(enable = $features)]
             fn silu_mul(up: &[f32], gate: &mut [f32]) {
                 float::silu_mul($isa(()), up, gate);
+            }
+            #[target_feature(enable = $features)]
+            fn gelu(x: &mut [f32]) {
+                float::gelu($isa(()), x);
+            }
+            #[target_feature(enable = $features)]
+            fn softmax(x: &mut [f32]) {
+                float::softmax($isa(()), x);
+            }
+            #[target_feature(enable = $features)]
+            fn exp(x: &mut [f32]) {
+                float::exps($isa(()), x);
+            }
+            #[target_feature(enable = $features)]
+            fn unpack_of<F: Float>(rows: Rows<'_>, ahead: usize, stride: usize, out: &mut [f32]) {
+                attention::unpack::<$isa, F>($isa(()), rows, ahead, stride, out);
+            }
+            #[target_feature(enable = $features)]
+            fn attend(
+                queries: &Queries<'_>,
+                k: Cached<'_>,
+                v: Cached<'_>,
+                room: &mut Room,
+                put: &mut dyn FnMut(usize, &[f32]),
+            ) {
+                attention::many($isa(()), queries, k, v, room, put);
+            }
+            #[target_feature(enable = $features)]
+            fn attend_few(
+                queries: &Queries<'_>,
+                keys: std::ops::Range<usize>,
+                k: Cached<'_>,
+                v: Cached<'_>,
+                room: &mut Room,
+                put: &mut dyn FnMut(usize, f32, f32, &[f32]),
+            ) {
+                attention::few($isa(()), queries, keys, k, v, room, put);
             }
 
             // SAFETY, of all that follow: the table is given out for a value of the type, which proves the features.
@@ -223,10 +311,24 @@ macro_rules! make_table {
                 bias: <$isa as $crate::arch::simd::Simd>::BIAS,
                 peak: Some(|tile, rounds| unsafe { peak_of(tile, rounds) }),
                 quantize: |x, bias, q, side| unsafe { quantize(x, bias, q, side) },
-                dot: |a, b| unsafe { dot(a, b) },
                 axpy: |a, x, y| unsafe { axpy(a, x, y) },
                 rms_norm: |x, w, eps, out| unsafe { rms_norm(x, w, eps, out) },
+                layer_norm: |x, w, b, eps, out| unsafe { layer_norm(x, w, b, eps, out) },
+                rope: |cos, sin, head_dim, heads| unsafe { rope(cos, sin, head_dim, heads) },
                 silu_mul: |up, gate| unsafe { silu_mul(up, gate) },
+                gelu: |x| unsafe { gelu(x) },
+                softmax: |x| unsafe { softmax(x) },
+                exp: |x| unsafe { exp(x) },
+                unpack: |dtype| match dtype {
+                    DType::F32 => |rows, ahead, stride, out| unsafe { unpack_of::<F32>(rows, ahead, stride, out) },
+                    DType::F16 => |rows, ahead, stride, out| unsafe { unpack_of::<F16>(rows, ahead, stride, out) },
+                    DType::BF16 => |rows, ahead, stride, out| unsafe { unpack_of::<Bf16>(rows, ahead, stride, out) },
+                    DType::Q8_0 => |rows, ahead, stride, out| unsafe { unpack_of::<Q8_0>(rows, ahead, stride, out) },
+                    DType::Q4_0 => |rows, ahead, stride, out| unsafe { unpack_of::<Q4_0>(rows, ahead, stride, out) },
+                    _ => |rows, ahead, stride, out| unsafe { unpack_of::<Other>(rows, ahead, stride, out) },
+                },
+                attend: |queries, k, v, room, put| unsafe { attend(queries, k, v, room, put) },
+                attend_few: |queries, keys, k, v, room, put| unsafe { attend_few(queries, keys, k, v, room, put) },
             }
         };
     };

@@ -1,7 +1,13 @@
 //! Every operation, plainly: the definition.
 
+use std::ops::Range;
+
+use phi_quant::codec;
+
+use super::float::{GELU_CUBE, SQRT_2_OVER_PI};
 use super::formats::with_format;
-use super::{Acts, Finish, GROUP, PAD, PANEL, Product, Rows, SIDE, Sums, Table, Target};
+use super::{Acts, Cached, Finish, GROUP, PAD, PANEL, Product, Queries, Rows, SIDE, Sums, Table, Target};
+use crate::attention::MAX_HEAD_DIM;
 
 pub(crate) static TABLE: Table = Table {
     product: |dtype| {
@@ -15,10 +21,30 @@ pub(crate) static TABLE: Table = Table {
     bias: 0,
     peak: None,
     quantize,
-    dot,
     axpy,
     rms_norm,
+    layer_norm,
+    rope,
     silu_mul,
+    gelu,
+    softmax,
+    exp,
+    unpack: |_| |rows, _ahead, stride, out| unpack(rows, stride, out),
+    attend: |queries, k, v, _, put| {
+        for i in 0..queries.rows.len() {
+            attend(queries, i, queries.sees(i), k, v, |_, sum, out| {
+                out.iter_mut().for_each(|out| *out /= sum);
+                put(i, out);
+            });
+        }
+    },
+    attend_few: |queries, keys, k, v, _, put| {
+        for i in 0..queries.rows.len() {
+            let sees = queries.sees(i);
+            let keys = keys.start.max(sees.start)..keys.end.min(sees.end);
+            attend(queries, i, keys, k, v, |max, sum, out| put(i, max, sum, out));
+        }
+    },
 };
 
 fn product<const INTEGER: bool>(w: Rows<'_>, acts: Acts<'_>, out: &mut [f32]) {
@@ -114,8 +140,90 @@ fn rms_norm(x: &[f32], w: &[[u8; 4]], eps: f32, out: &mut [f32]) {
     }
 }
 
+fn layer_norm(x: &[f32], w: &[[u8; 4]], b: &[[u8; 4]], eps: f32, out: &mut [f32]) {
+    let n = x.len() as f32;
+    let mean = x.iter().sum::<f32>() / n;
+    for (out, x) in out.iter_mut().zip(x) {
+        *out = x - mean;
+    }
+    let scale = 1.0 / (dot(out, out) / n + eps).sqrt();
+    for ((out, w), b) in out.iter_mut().zip(w).zip(b) {
+        *out = *out * scale * f32::from_le_bytes(*w) + f32::from_le_bytes(*b);
+    }
+}
+
+fn rope(cos: &[f32], sin: &[f32], head_dim: usize, heads: &mut [f32]) {
+    for head in heads.chunks_exact_mut(head_dim) {
+        let (a, b) = head[..2 * cos.len()].split_at_mut(cos.len());
+        for (((a, b), cos), sin) in a.iter_mut().zip(b).zip(cos).zip(sin) {
+            (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
+        }
+    }
+}
+
 fn silu_mul(up: &[f32], gate: &mut [f32]) {
     for (g, u) in gate.iter_mut().zip(up) {
         *g = *g / (1.0 + (-*g).exp()) * u;
     }
+}
+
+fn gelu(x: &mut [f32]) {
+    for x in x {
+        *x /= 1.0 + (-2.0 * SQRT_2_OVER_PI * (*x * (1.0 + GELU_CUBE * *x * *x))).exp();
+    }
+}
+
+fn softmax(x: &mut [f32]) {
+    let largest = x.iter().fold(f32::NEG_INFINITY, |m, &x| m.max(x));
+    for x in &mut *x {
+        *x = (*x - largest).exp();
+    }
+    let scale = 1.0 / x.iter().sum::<f32>();
+    for x in x {
+        *x *= scale;
+    }
+}
+
+fn exp(x: &mut [f32]) {
+    for x in x {
+        *x = x.exp();
+    }
+}
+
+fn unpack(rows: Rows<'_>, stride: usize, out: &mut [f32]) {
+    let decode = rows.decode();
+    for (bytes, out) in rows.bytes.chunks_exact(rows.row_bytes).zip(out.chunks_mut(stride)) {
+        decode(bytes, &mut out[..rows.cols]);
+    }
+}
+
+/// The `i`th query over some keys. Calls `put` with the largest score, the sum of weights and the weighted sum of values.
+///
+/// The softmax runs along with the sum: when a key brings a larger score, the sums so far shrink.
+fn attend(
+    queries: &Queries<'_>,
+    i: usize,
+    keys: Range<usize>,
+    k: Cached<'_>,
+    v: Cached<'_>,
+    put: impl FnOnce(f32, f32, &mut [f32]),
+) {
+    let (mut row, mut out) = ([0.0; MAX_HEAD_DIM], [0.0; MAX_HEAD_DIM]);
+    let (row, out) = (&mut row[..queries.head_dim], &mut out[..queries.head_dim]);
+    let (mut max, mut sum) = (f32::MIN, 0.0);
+    for j in keys {
+        unpack(k.rows.range(j..j + 1), queries.head_dim, row);
+        let score = dot(queries.query(i), row) * queries.scale;
+        if score > max {
+            let shrink = (max - score).exp2();
+            sum *= shrink;
+            out.iter_mut().for_each(|out| *out *= shrink);
+            max = score;
+        }
+        let weight = (score - max).exp2();
+        sum += weight;
+        unpack(v.rows.range(j..j + 1), queries.head_dim, row);
+        axpy(weight, row, out);
+    }
+    put(max, sum, out);
 }

@@ -32,7 +32,7 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn abs(self, a: Self::F) -> Self::F;
     /// To the nearest whole number, ties to even.
     fn round(self, a: Self::F) -> Self::F;
-    /// `2^n` for whole `n` from −126 to 127.
+    /// `2^n` for whole `n` from −126 to 127, and 0 for −127.
     fn exp2i(self, n: Self::F) -> Self::F;
     /// The sum of all lanes.
     fn sum(self, a: Self::F) -> f32;
@@ -48,6 +48,11 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `LANES` 16-bit values are readable.
     unsafe fn load_bf16(self, p: *const u8) -> Self::F;
+    /// `LANES` signed bytes.
+    ///
+    /// # Safety
+    /// `LANES` bytes are readable.
+    unsafe fn load_i8(self, p: *const i8) -> Self::F;
     /// `LANES` floats, rounded to the nearest whole number (ties to even), as bytes. All are within ±127.
     ///
     /// # Safety

@@ -1,6 +1,8 @@
 //! Blocks of 32 values with one scale each.
 
-use super::{Format, block_scales, read_u32};
+use phi_quant::Decode;
+
+use super::{Float, Format, block_scales, read_u32};
 use crate::arch::simd::Simd;
 use crate::arch::tile::Scales;
 
@@ -123,5 +125,49 @@ impl Format for Q8_0 {
     unsafe fn codes<S: Simd>(s: S, group: *const u8, i: usize) -> S::B {
         // SAFETY: the caller's.
         s.xor(unsafe { s.load_bytes(group.add(34 * i + 2)) }, s.splat_byte(128))
+    }
+}
+
+/// As keys and values are read: `d · q`.
+impl Float for Q8_0 {
+    #[inline(always)]
+    fn decode<S: Simd>(s: S, _codec: Decode, bytes: &[u8], out: &mut [f32]) {
+        let blocks = bytes.as_chunks::<34>().0;
+        assert_eq!(out.len(), 32 * blocks.len(), "these bytes are these values");
+        for (block, out) in blocks.iter().zip(out.as_chunks_mut().0) {
+            // SAFETY: 32 bytes follow the scale.
+            unsafe { scaled(s, block, block.as_ptr().add(2).cast(), out) };
+        }
+    }
+}
+
+/// As keys and values are read: `d · (q − 8)`.
+impl Float for Q4_0 {
+    #[inline(always)]
+    fn decode<S: Simd>(s: S, _codec: Decode, bytes: &[u8], out: &mut [f32]) {
+        let blocks = bytes.as_chunks::<18>().0;
+        assert_eq!(out.len(), 32 * blocks.len(), "these bytes are these values");
+        for (block, out) in blocks.iter().zip(out.as_chunks_mut().0) {
+            let mut codes = [0_i8; 32];
+            // SAFETY: 16 bytes follow the scale, and there are 32 codes.
+            unsafe {
+                let nibbles = s.nibbles(block.as_ptr().add(2));
+                s.store_bytes(codes.as_mut_ptr().cast(), s.sub_bytes(nibbles, s.splat_byte(8)));
+                scaled(s, block, codes.as_ptr(), out);
+            }
+        }
+    }
+}
+
+/// Codes times the scale that a block begins with.
+///
+/// # Safety
+/// 32 codes are readable.
+#[inline(always)]
+unsafe fn scaled<S: Simd>(s: S, block: &[u8], codes: *const i8, out: &mut [f32; 32]) {
+    let d = s.splat(s.f16(u16::from_le_bytes([block[0], block[1]])));
+    for i in (0..32).step_by(S::LANES) {
+        // SAFETY: the caller's; `out` has as many.
+        unsafe { s.store(out.as_mut_ptr().add(i), s.mul(s.load_i8(codes.add(i)), d)) };
     }
 }
