@@ -23,7 +23,7 @@ const ARROWS: &[Line] = &[
     ("model", 3, &["tensor", "memory", "gguf", "quant", "kernels"], "forbid"),
     ("convert", 3, &["tensor", "gguf", "text"], "forbid"),
     ("runtime", 4, &["tensor", "memory", "gguf", "quant", "kernels", "text", "model"], "forbid"),
-    ("run", 5, &["runtime", "cli"], "forbid"),
+    ("run", 5, &["quant", "convert", "runtime", "cli"], "forbid"),
     ("quantize", 5, &["tensor", "gguf", "quant", "convert", "cli"], "forbid"),
 ];
 

@@ -27,6 +27,7 @@ mod arch;
 mod attention;
 mod isa;
 mod matmul;
+mod peak;
 mod pool;
 mod rows;
 

@@ -8,15 +8,18 @@
 //! * [`Plan`]: every buffer of a run, by name and size. Printing it and running it are the same value.
 //! * [`Session`]: the buffers, and the tokens so far.
 //! * [`Generation`]: an iterator of tokens. Text, limits and stop strings are adapters and options of it.
+//! * [`Peaks`]: what the machine could do, to set against what a model makes of it.
 //! * [`perplexity`]: how well a model predicts a text, and how far it is from another.
 //!
 //! This crate does not know the command line: it prints nothing and asks nobody.
 
 #![forbid(unsafe_code)]
 
+mod cost;
 mod engine;
 mod error;
 mod generate;
+mod peak;
 pub mod perplexity;
 mod plan;
 mod sampler;
@@ -26,6 +29,7 @@ mod text;
 pub use engine::Engine;
 pub use error::Error;
 pub use generate::{Finish, Generation};
+pub use peak::Peaks;
 pub use phi_gguf::{Gguf, Limit};
 pub use phi_kernels::Isa;
 pub use phi_memory::{OutOfMemory, Residency, Row};

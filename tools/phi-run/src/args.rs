@@ -7,6 +7,8 @@ use clap::{Parser, Subcommand, ValueEnum};
 use phi_cli::Shell;
 use phi_runtime::DType;
 
+use crate::bench::args::{self as bench, BenchArgs};
+
 const EXAMPLES: &str = "\
 Examples:
   phi-run                                      chat with the small model inside this program
@@ -16,6 +18,7 @@ Examples:
   echo 'Spell cat.' | phi-run                  a pipe is one answer, too
   phi-run tokenize phi-4-mini-Q4_0.gguf -p 'Hello world'
   phi-run perplexity phi-4-mini-Q4_0.gguf -f wiki.test.raw
+  phi-run bench phi-4-mini-Q4_0.gguf           tokens per second, as llama-bench measures them
 
 Exit status: 0 done, 1 failed, 2 misused, 3 does not fit in memory, 130 interrupted.";
 
@@ -56,6 +59,7 @@ pub(crate) struct Args {
 /// What else it can do.
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
+    Bench(Box<BenchArgs>),
     Perplexity(Box<PerplexityArgs>),
     Logits(LogitsArgs),
     Tokenize(TokenizeArgs),
@@ -372,7 +376,7 @@ pub(crate) struct TokenizeArgs {
     pub(crate) ids: Option<Vec<u32>>,
 }
 
-fn kv_type(text: &str) -> Result<DType, String> {
+pub(crate) fn kv_type(text: &str) -> Result<DType, String> {
     let types = [DType::F32, DType::F16, DType::Q8_0, DType::Q4_0];
     let found = types.into_iter().find(|t| t.name().eq_ignore_ascii_case(text));
     found.ok_or_else(|| "expected f32, f16, q8_0 or q4_0".into())
@@ -399,12 +403,15 @@ const SHORT: &[(&str, &str)] = &[
 
 /// The arguments with llama.cpp's many-letter short options spelled out.
 pub(crate) fn spelled_out(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
-    args.into_iter()
-        .map(|arg| match SHORT.iter().find(|(short, _)| arg == *short) {
-            Some((_, long)) => (*long).into(),
-            None => arg,
-        })
-        .collect()
+    let mut args: Vec<OsString> = args.into_iter().collect();
+    // Elsewhere some of them are a short option with its value: `-pg` is `-p g`.
+    let more = if args.get(1).is_some_and(|arg| arg == "bench") { bench::SHORT } else { &[] };
+    for arg in &mut args {
+        if let Some((_, long)) = SHORT.iter().chain(more).find(|(short, _)| *arg == *short) {
+            *arg = (*long).into();
+        }
+    }
+    args
 }
 
 #[cfg(test)]

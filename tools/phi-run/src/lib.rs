@@ -1,10 +1,11 @@
-//! `phi-run`: what was typed (`args`) becomes what it means (`job`), and that is done (`answer`, `chat`, `logits`,
-//! `perplexity`, `tokenize`). Errors are rendered here, and nowhere else.
+//! `phi-run`: what was typed (`args`) becomes what it means (`job`), and that is done (`answer`, `bench`, `chat`,
+//! `logits`, `perplexity`, `tokenize`). Errors are rendered here, and nowhere else.
 
 #![forbid(unsafe_code)]
 
 mod answer;
 mod args;
+mod bench;
 mod chat;
 mod embedded;
 mod job;
@@ -41,10 +42,11 @@ fn run(args: Args, io: &mut Io) -> Result<(), Report> {
         return limits(io);
     }
     let ignored = match &args.command {
-        Some(Command::Perplexity(typed)) => &typed.ignored,
-        _ => &args.ignored,
+        Some(Command::Perplexity(typed)) => typed.ignored.given(),
+        Some(Command::Bench(typed)) => typed.ignored.given(),
+        _ => args.ignored.given(),
     };
-    if let Some(flags) = ignored.given() {
+    if let Some(flags) = ignored {
         io.note(format_args!("note: {flags} is for GPUs or other runtimes, and changes nothing here"));
     }
     match args.command {
@@ -52,6 +54,7 @@ fn run(args: Args, io: &mut Io) -> Result<(), Report> {
             let job = job::Generate::new(args.model.or(args.model_flag), args.generate, args.run, io)?;
             if job.is_chat(io) { chat::chat(job, io) } else { answer::answer(job, io) }
         }
+        Some(Command::Bench(typed)) => bench::bench(&typed, io),
         Some(Command::Perplexity(typed)) => perplexity::perplexity(typed, io),
         Some(Command::Logits(typed)) => logits::logits(typed, io),
         Some(Command::Tokenize(typed)) => tokenize::tokenize(typed, io),

@@ -25,9 +25,15 @@ pub(crate) fn speed(session: &Session<'_>) -> String {
     )
 }
 
-/// The most memory this process ever had resident, where the system tells.
-fn peak_bytes() -> Option<u64> {
+/// The most memory this process ever had resident, or had since [`forget_peak`], where the system tells.
+pub(crate) fn peak_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+/// Begins to count the peak anew, where the system lets us: whether it did.
+pub(crate) fn forget_peak() -> bool {
+    // Linux: 5 is for the peak alone.
+    std::fs::write("/proc/self/clear_refs", "5").is_ok()
 }

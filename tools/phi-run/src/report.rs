@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use phi_cli::{Exit, Report};
+use phi_convert::ConvertError;
 use phi_runtime::perplexity::BaseProblem;
 use phi_runtime::{Error, ModelError};
 
@@ -56,4 +57,13 @@ pub(crate) fn opening(error: &Error, path: &Path) -> Report {
         path if !path.exists() => report.hint("without MODEL, the small model inside this program answers"),
         _ => report,
     }
+}
+
+/// An error of a config, or of what follows from it.
+pub(crate) fn of_folder(error: ConvertError) -> Report {
+    let mut report = Report::new(&error.problem).file(&error.file);
+    if !error.field.is_empty() {
+        report = report.field(error.field.as_str());
+    }
+    report.at(error.offset).causes(std::error::Error::source(&error)).hint_if(error.hint())
 }
