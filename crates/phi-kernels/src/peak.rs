@@ -7,7 +7,8 @@ use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::{Isa, Kernels};
+use crate::Kernels;
+use crate::arch::Tile;
 
 /// Passes are repeated for so long: the best of some dozens on a fast machine, of a few on a slow one.
 const AT_LEAST: Duration = Duration::from_millis(400);
@@ -18,7 +19,7 @@ const PIECE: usize = (1 << 20) / size_of::<u64>();
 /// Sums that do not wait for each other: as many as keep loads in flight, whatever the width of a vector.
 const SUMS: usize = 32;
 /// Rounds of a thread between two looks at the clock: milliseconds, on any machine.
-const ROUNDS: u64 = 1 << 20;
+const ROUNDS: usize = 1 << 12;
 
 impl Kernels {
     /// Bytes a second that all threads together read from `buffer`: the best of several passes.
@@ -39,31 +40,21 @@ impl Kernels {
         size_of_val(buffer) as f64 / passes.as_secs_f64()
     }
 
-    /// Multiply-adds of bytes a second that all threads together do in registers, with the widest instruction that the
-    /// products of this instruction set use; `None` where there is no measurement of it.
+    /// Multiply-adds of bytes a second that all threads together do when they do nothing else: the products of prefill,
+    /// from the first cache, without scales. `None` for plain code.
     pub fn peak_dot(&self) -> Option<f64> {
-        let Dots { run, macs } = dots(self.isa())?;
+        let run = self.table.peak?;
         let threads = self.threads();
+        let tile: Box<Tile> = bytemuck::zeroed_box();
+        let done = AtomicU64::new(0);
         let round = best(|| {
+            done.store(0, Ordering::Relaxed);
             self.pool.run(threads, |_, _| {
-                black_box(run(ROUNDS));
+                done.fetch_add(run(black_box(&tile), ROUNDS) as u64, Ordering::Relaxed);
             });
         });
-        Some((threads as u64 * ROUNDS * macs) as f64 / round.as_secs_f64())
+        Some(done.into_inner() as f64 / round.as_secs_f64())
     }
-}
-
-/// A loop of nothing but products of bytes.
-struct Dots {
-    /// Does so many rounds on registers, with as many independent sums as keep the unit busy; returns something of them.
-    run: fn(rounds: u64) -> i32,
-    /// Multiply-adds in a round.
-    macs: u64,
-}
-
-/// The loop of an instruction set.
-fn dots(_isa: Isa) -> Option<Dots> {
-    None
 }
 
 /// The shortest of several passes.
@@ -96,6 +87,7 @@ fn sum(x: &[u64]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Isa;
 
     #[test]
     fn every_number_is_read_once() {

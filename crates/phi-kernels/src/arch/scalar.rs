@@ -2,8 +2,6 @@
 
 use std::ops::Range;
 
-use phi_quant::codec;
-
 use super::float::{GELU_CUBE, SQRT_2_OVER_PI};
 use super::formats::with_format;
 use super::{Acts, Cached, Finish, GROUP, PAD, PANEL, Product, Queries, Rows, SIDE, Sums, Table, Target};
