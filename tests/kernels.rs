@@ -176,45 +176,115 @@ fn norms_rotations_and_gates_are_their_equations() {
     });
 }
 
-#[test]
-fn attention_is_softmax_of_scores_times_values() {
-    let (n_head, n_head_kv, head_dim, n_ctx) = (6, 2, 32, 100);
-    let width = n_head_kv * head_dim;
-    for (dtype, window) in [(DType::F32, None), (DType::F16, Some(7)), (DType::Q8_0, Some(40)), (DType::F32, Some(1))] {
-        let mut rng = Rng::new(3);
-        let (k, v) = (matrix(dtype, n_ctx, width, &mut rng), matrix(dtype, n_ctx, width, &mut rng));
+/// One attention: what is cached in which type, the window, and the positions that ask.
+struct Asked {
+    k: DType,
+    v: DType,
+    /// Key heads, queries of each, values of a head.
+    heads: (usize, usize, usize),
+    window: Option<usize>,
+    first: usize,
+    tokens: usize,
+}
+
+impl Asked {
+    /// Compares every instruction set and number of threads with the equation in f64, and threads with each other.
+    fn check(&self) {
+        let &Asked { k, v, heads: (n_head_kv, group, head_dim), window, first, tokens } = self;
+        let (n_head, n_ctx) = (n_head_kv * group, first + tokens + 3);
+        let mut rng = Rng::new(head_dim as u64);
+        let (k, v) =
+            (matrix(k, n_head_kv * n_ctx, head_dim, &mut rng), matrix(v, n_head_kv * n_ctx, head_dim, &mut rng));
         let (keys, values) = (decoded(k.matrix()), decoded(v.matrix()));
-        let (first, tokens) = (61, 5);
         let q = rng.normals(tokens * n_head * head_dim, 1.0);
-        let a = Attention { n_head, n_head_kv, head_dim, scale: 0.2, window };
-        each_isa(|kernels| {
-            let mut out = vec![f32::NAN; q.len()];
-            kernels.attention(a, first, &q, k.matrix(), v.matrix(), &mut out);
-            for (i, (got, q)) in out.chunks_exact(head_dim).zip(q.chunks_exact(head_dim)).enumerate() {
-                let (p, g) = (first + i / n_head, i % n_head / (n_head / n_head_kv));
-                let at = |list: &[f32], j: usize, d: usize| f64::from(list[j * width + g * head_dim + d]);
-                let seen: Vec<usize> = (0..=p).filter(|j| window.is_none_or(|w| p - j < w)).collect();
-                let score = |&j: &usize| 0.2 * (0..head_dim).map(|d| f64::from(q[d]) * at(&keys, j, d)).sum::<f64>();
-                let weights: Vec<f64> = seen.iter().map(|j| score(j).exp()).collect();
-                let sum: f64 = weights.iter().sum();
-                for (d, &got) in got.iter().enumerate() {
-                    let want: f64 = seen.iter().zip(&weights).map(|(&j, w)| w / sum * at(&values, j, d)).sum();
-                    // Scores are below 10, off by 32·ε of that; so are the weights, relatively, and so is their sum.
-                    assert!((f64::from(got) - want).abs() < 1e-4, "{kernels:?} {dtype} {window:?}: {got}, {want}");
+        let scale = 1.0 / (head_dim as f32).sqrt();
+        let a = Attention { n_head, n_head_kv, head_dim, scale, window };
+
+        let row = |list: &[f32], g: usize, p: usize| {
+            list[(g * n_ctx + p) * head_dim..][..head_dim].iter().map(|&x| f64::from(x)).collect::<Vec<_>>()
+        };
+        let (mut want, mut tolerances) = (Vec::new(), Vec::new());
+        for (i, q) in q.chunks_exact(head_dim).enumerate() {
+            let (p, g) = (first + i / n_head, i % n_head / group);
+            let seen = window.map_or(0, |window| (p + 1).saturating_sub(window))..=p;
+            let scores = seen.clone().map(|j| {
+                let products = q.iter().zip(row(&keys, g, j)).map(|(&q, k)| f64::from(q) * k * f64::from(scale));
+                products.fold((0.0, 0.0), |(sum, size), x| (sum + x, size + x.abs()))
+            });
+            let scores: Vec<(f64, f64)> = scores.collect();
+            let weights: Vec<f64> = scores.iter().map(|(score, _)| score.exp()).collect();
+            let sum: f64 = weights.iter().sum();
+            let mut out = vec![0.0; head_dim];
+            let mut size: f64 = 0.0;
+            for (j, weight) in seen.zip(&weights) {
+                for (out, v) in out.iter_mut().zip(row(&values, g, j)) {
+                    *out += weight / sum * v;
+                    size = size.max(v.abs());
                 }
             }
-        });
+            // A score is off by the roundings of its sum, and once more when the exponential takes its multiple; a
+            // weight by as much, relatively, and by its own; sums of weights and of values by those of all terms.
+            let score = scores.iter().fold(0.0_f64, |m, (_, size)| m.max(*size)) * (head_dim as f64 + 4.0) * EPSILON;
+            tolerances.push(size * (2.0 * score + 2.0 * (weights.len() as f64 + 8.0) * EPSILON));
+            want.push(out);
+        }
+
+        for isa in Isa::available() {
+            let outs = [1, 2, 3].map(|threads| {
+                let kernels = Kernels::new(isa, threads).expect("threads start");
+                let mut out = vec![f32::NAN; q.len()];
+                let mut room = vec![f32::NAN; a.room(n_ctx, tokens)];
+                kernels.attention(a, first, &q, k.matrix(), v.matrix(), &mut room, &mut out);
+                out
+            });
+            assert!(outs.iter().all(|out| *out == outs[0]), "{isa}: threads make a difference");
+            for ((got, want), tolerance) in outs[0].chunks_exact(head_dim).zip(&want).zip(&tolerances) {
+                for (got, want) in got.iter().zip(want) {
+                    assert!(
+                        (f64::from(*got) - want).abs() <= *tolerance,
+                        "{isa} {a:?} of {tokens} tokens from {first}: {got}, {want} ± {tolerance}"
+                    );
+                }
+            }
+        }
     }
 }
 
 #[test]
+fn attention_is_softmax_of_scores_times_values() {
+    use DType::{BF16, F16, F32, Q4_0, Q8_0};
+    let shapes = [(2, 3, 32), (1, 1, 64), (2, 4, 80), (3, 1, 96), (2, 3, 128), (1, 2, 256)];
+    let types = [(F32, F32), (F16, F16), (Q8_0, Q8_0), (Q4_0, Q4_0), (Q8_0, F16), (F16, Q4_0), (BF16, F32)];
+    // One token and a few, enough for tiles of queries; at the start, and across tiles and chunks of positions.
+    let asked = [(0, 1), (0, 17), (0, 130), (300, 1), (300, 3), (301, 64), (1100, 2)];
+    let windows = [None, None, Some(7), Some(40), Some(1), Some(257)];
+    let mut n = 0;
+    for (i, &(k, v)) in types.iter().enumerate() {
+        for (j, &(first, tokens)) in asked.iter().enumerate() {
+            let heads = shapes[(i + j) % shapes.len()];
+            if heads.2 % k.block_len() == 0 && heads.2 % v.block_len() == 0 {
+                Asked { k, v, heads, window: windows[(i + 2 * j) % windows.len()], first, tokens }.check();
+                n += 1;
+            }
+        }
+    }
+    assert_eq!(n, 44, "heads of 80 are not for blocks of 32");
+}
+
+#[test]
 fn what_is_appended_is_what_is_read() {
-    let rows = Rng::new(4).normals(3 * 64, 1.0);
+    let rows = Rng::new(4).normals(3 * 2 * 32, 1.0);
+    let a = Attention { n_head: 2, n_head_kv: 2, head_dim: 32, scale: 1.0, window: None };
     each_isa(|kernels| {
-        let mut cache = vec![0xff; 10 * 64 * 4];
-        kernels.append(DType::F32, 4, 64, &rows, &mut cache);
-        let cached = Matrix::new(DType::F32, 10, 64, &cache).expect("the size is right");
-        assert_eq!(decoded(cached.slice_rows(4, 3)), rows);
-        assert!(cached.row(3).iter().chain(cached.row(7)).all(|&byte| byte == 0xff));
+        let mut cache = vec![0xff; 2 * 10 * 32 * 4];
+        kernels.append(a, DType::F32, 4, &rows, &mut cache);
+        let cached = Matrix::new(DType::F32, 2 * 10, 32, &cache).expect("the size is right");
+        for head in [0, 1] {
+            let got = decoded(cached.slice_rows(head * 10 + 4, 3));
+            let want: Vec<f32> = rows.chunks_exact(64).flat_map(|row| row[head * 32..][..32].to_vec()).collect();
+            assert_eq!(got, want);
+            let untouched = cached.row(head * 10 + 3).iter().chain(cached.row(head * 10 + 7));
+            assert!(untouched.into_iter().all(|&byte| byte == 0xff));
+        }
     });
 }

@@ -1,7 +1,7 @@
 //! The model inside the program: its bytes are what phi-quantize makes of the checkpoint in the repository, and it says
 //! what transformers says.
 
-use phi_runtime::{Bytes, Engine, Message, RunOptions, Sampler, Sampling};
+use phi_runtime::{Bytes, Engine, Isa, Message, RunOptions, Sampler, Sampling};
 use phi_tests::models::{Converted, exact, session};
 use phi_tests::{fixture, workspace};
 use serde::Deserialize;
@@ -65,6 +65,27 @@ fn greedy_text_equals_transformers() {
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// The embedded model, as it is: the text is that of plain code, on every instruction set and number of threads.
+#[test]
+fn every_instruction_set_says_the_same() {
+    let engine = Engine::from_bytes(Bytes::new(phi_run::PHI_TINY)).unwrap();
+    let words = engine.text().unwrap();
+    for question in ["What is 17 + 25?", "Spell cat.", "What is the capital of France?", "Count from 3 to 12."] {
+        let prompt = words.chat(&[Message::new("user", question)]).unwrap().tokens;
+        let texts =
+            Isa::available().into_iter().flat_map(|isa| [(isa, 1), (isa, 2), (isa, 3)]).map(|(isa, threads)| {
+                let plan = engine.plan(&RunOptions { isa, threads, ..RunOptions::default() }).unwrap();
+                let mut session = engine.session(&plan).unwrap();
+                session.prefill(&prompt).unwrap();
+                let sampler = Sampler::new(Sampling::greedy(), engine.decoder().n_vocab);
+                let tokens: Vec<_> = session.generate(sampler, 64).map(Result::unwrap).collect();
+                (isa, threads, words.tokenizer().decode(&tokens, false))
+            });
+        let texts: Vec<_> = texts.collect();
+        assert!(!texts[0].2.is_empty() && texts.iter().all(|text| text.2 == texts[0].2), "{texts:?}");
+    }
 }
 
 /// A reader can stop between any two tokens, also while nothing can be shown: here, control tokens and held-back text.
