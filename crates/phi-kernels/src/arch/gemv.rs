@@ -39,7 +39,7 @@ unsafe fn columns<S: Simd, F: Format, const N: usize>(
     first: usize,
     out: &mut [f32],
 ) -> usize {
-    let whole = w.rows / R * R;
+    let whole = if s.pairs_rows(N, F::SUB) { w.rows / R * R } else { 0 };
     for r in (0..whole).step_by(R) {
         // SAFETY: the caller's.
         unsafe { rows::<S, F, R, N>(s, w, acts, first, r, out) };
