@@ -110,29 +110,34 @@ unsafe fn products<S: Simd, F: Format, const NV: usize, const NC: usize>(
         }
     }
     let plane = tile.codes[0].len();
+    let mut dots = [[s.zero_t(); NC]; NV];
     for j in 0..GROUP / F::SUB {
         let mut at = a;
         for at in &mut at {
             // SAFETY: within the column's 256 activations.
             *at = unsafe { at.add(j * F::SUB) };
         }
+        if !S::RUNNING {
+            dots = [[s.zero_t(); NC]; NV];
+        }
         // SAFETY: within the tile, and the caller's.
-        let dots = unsafe {
+        dots = unsafe {
             let codes = tile.codes[0].as_ptr().add(j * F::SUB / 4 * TILE_STRIDE + v * S::LANES * 4);
             // The number of steps and the width of codes are constants only through these arms.
             match (const { F::SUB }, const { F::BITS }) {
-                (32, 0..=4) => s.panel_dot::<4, 8, NV, NC>(codes, plane, at),
-                (32, 5) => s.panel_dot::<5, 8, NV, NC>(codes, plane, at),
-                (32, _) => s.panel_dot::<8, 8, NV, NC>(codes, plane, at),
-                (_, 0..=4) => s.panel_dot::<4, 4, NV, NC>(codes, plane, at),
-                (_, _) => s.panel_dot::<6, 4, NV, NC>(codes, plane, at),
+                (32, 0..=4) => s.panel_dot::<4, 8, NV, NC>(codes, plane, at, dots),
+                (32, 5) => s.panel_dot::<5, 8, NV, NC>(codes, plane, at, dots),
+                (32, _) => s.panel_dot::<8, 8, NV, NC>(codes, plane, at, dots),
+                (_, 0..=4) => s.panel_dot::<4, 4, NV, NC>(codes, plane, at, dots),
+                (_, _) => s.panel_dot::<6, 4, NV, NC>(codes, plane, at, dots),
             }
         };
+        let floats = s.to_floats(dots);
         for i in 0..NV {
             // SAFETY: as above.
             let scale = unsafe { s.load(tile.scale[j].as_ptr().add((v + i) * S::LANES)) };
             for c in 0..NC {
-                sums[i][c] = s.fma(s.to_floats(dots[i][c]), scale, sums[i][c]);
+                sums[i][c] = s.fma(floats[i][c], scale, sums[i][c]);
             }
         }
     }
@@ -164,7 +169,8 @@ unsafe fn pack<S: Simd, F: Format>(s: S, w: Rows<'_>, first: usize, b: usize, ti
         // SAFETY: the row has this group, or its tail was copied.
         unsafe { F::scales(s, group, &mut scales) };
         for j in 0..GROUP / F::SUB {
-            tile.scale[j][r] = scales.scale[j];
+            let next = if S::RUNNING && j + 1 < GROUP / F::SUB { scales.scale[j + 1] } else { 0.0 };
+            tile.scale[j][r] = scales.scale[j] - next;
             if F::MIN {
                 tile.bias[j][r] = scales.min[j] + half as f32 * scales.scale[j];
             }

@@ -22,7 +22,8 @@ pub(crate) unsafe fn gemv<S: Simd, F: Format>(s: S, w: Rows<'_>, acts: Acts<'_>,
                 // Rows are computed together so that enough sums are under way to hide how long each addition takes.
                 4.. => columns::<S, F, 2, 4>(s, w, acts, column, out),
                 2.. => columns::<S, F, 2, 2>(s, w, acts, column, out),
-                _ => columns::<S, F, 4, 1>(s, w, acts, column, out),
+                _ if const { S::ROWS == 4 } => columns::<S, F, 4, 1>(s, w, acts, column, out),
+                _ => columns::<S, F, 2, 1>(s, w, acts, column, out),
             }
         };
     }
@@ -37,6 +38,13 @@ unsafe fn columns<S: Simd, F: Format, const R: usize, const N: usize>(
     first: usize,
     out: &mut [f32],
 ) -> usize {
+    if !s.pairs_rows(N, F::SUB) {
+        for r in 0..w.rows {
+            // SAFETY: the caller's.
+            unsafe { rows::<S, F, 1, N>(s, w, acts, first, r, out) };
+        }
+        return N;
+    }
     for r in (0..w.rows).step_by(R) {
         // SAFETY: the caller's.
         unsafe { rows::<S, F, R, N>(s, w, acts, first, r, out) };

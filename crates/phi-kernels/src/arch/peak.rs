@@ -31,12 +31,12 @@ fn block<S: Simd, const NC: usize>(s: S, tile: &Tile, v: usize, columns: &[[u8; 
     // SAFETY: a tile has the codes of all its rows, and a column 256 activations.
     let dots = unsafe {
         let codes = tile.codes[0].as_ptr().add(v * S::LANES * 4);
-        s.panel_dot::<4, { GROUP / 4 }, 2, NC>(codes, tile.codes[0].len(), a)
+        s.panel_dot::<4, { GROUP / 4 }, 2, NC>(codes, tile.codes[0].len(), a, [[s.zero_t(); NC]; 2])
     };
     let mut sum = s.splat(0.0);
-    for row in dots {
+    for row in s.to_floats(dots) {
         for dot in row {
-            sum = s.add(sum, s.to_floats(dot));
+            sum = s.add(sum, dot);
         }
     }
     black_box(s.sum(sum));

@@ -58,6 +58,16 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `LANES` bytes are writable.
     unsafe fn store_i8(self, p: *mut i8, x: Self::F);
+    /// `d · q[i]`, the scales of sub-blocks.
+    #[inline(always)]
+    fn scale_u8(self, d: f32, q: [u8; 8]) -> [f32; 8] {
+        q.map(|q| d * f32::from(q))
+    }
+    /// `d · q[i]`, the scales of sub-blocks.
+    #[inline(always)]
+    fn scale_i8(self, d: f32, q: [i8; 8]) -> [f32; 8] {
+        q.map(|q| d * f32::from(q))
+    }
     /// One half float.
     fn f16(self, bits: u16) -> f32;
     /// Eight half floats, often the scales of eight blocks.
@@ -110,6 +120,14 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// 255 for each byte whose bit of the word is set, else 0.
     fn mask_bits(self, word: u32) -> Self::B;
 
+    /// Rows that are multiplied together with one column: 2 or 4.
+    const ROWS: usize;
+    /// Whether rows are multiplied together: with so many columns, and sub-blocks of so many values, their sums fit
+    /// the registers.
+    #[inline(always)]
+    fn pairs_rows(self, _columns: usize, _sub: usize) -> bool {
+        true
+    }
     /// Running sums of a row's products, in lanes of floats; only their sum means something.
     type G: Copy;
     /// Whether [`Simd::dot`] takes codes of 8 bits as signed (less 128) or as they are.
@@ -140,7 +158,12 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     const SPLIT: bool;
     /// `LANES` integer sums.
     type T: Copy;
-    /// `out[v][c][lane] = Σ_k w[k, v · LANES + lane] · a[c][k]`, `k` below `4 · K4`.
+    /// Whether sums run on through a tile instead of beginning anew in each sub-block; the scales then are the
+    /// differences of neighbours: `Σ_j scale[j] · dot[j] = Σ_j (scale[j] − scale[j + 1]) · Σ_{i ≤ j} dot[i]`.
+    const RUNNING: bool;
+    fn zero_t(self) -> Self::T;
+    /// `sums[v][c][lane] + Σ_k w[k, v · LANES + lane] · a[c][k]`, `k` below `4 · K4`, in whatever order of lanes
+    /// [`Simd::to_floats`] undoes.
     ///
     /// * `w`: `[K4, PANEL, 4]` signed codes below `2^(BITS − 1)`, from a row that is a multiple of `LANES` on; with
     ///   [`Simd::SPLIT`] and 8 bits, `plane` bytes further the other plane
@@ -153,8 +176,10 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         w: *const i8,
         plane: usize,
         a: [*const u8; NC],
+        sums: [[Self::T; NC]; NV],
     ) -> [[Self::T; NC]; NV];
-    fn to_floats(self, t: Self::T) -> Self::F;
+    /// What [`Simd::panel_dot`] has added up, as floats.
+    fn to_floats<const NV: usize, const NC: usize>(self, sums: [[Self::T; NC]; NV]) -> [[Self::F; NC]; NV];
 }
 
 /// Bytes between the codes of four values and those of the next four in a tile.

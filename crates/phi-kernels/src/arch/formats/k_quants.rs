@@ -87,11 +87,8 @@ unsafe fn packed_scales<S: Simd>(s: S, group: *const u8, out: &mut Scales) {
     let scale = [u0 & 0x3f3f_3f3f, (u2 & 0x0f0f_0f0f) | ((u0 >> 2) & 0x3030_3030)];
     let min = [u1 & 0x3f3f_3f3f, ((u2 >> 4) & 0x0f0f_0f0f) | ((u1 >> 2) & 0x3030_3030)];
     let bytes = |[low, high]: [u32; 2]| (u64::from(low) | u64::from(high) << 32).to_le_bytes();
-    let (scale, min) = (bytes(scale), bytes(min));
-    for j in 0..8 {
-        out.scale[j] = d * f32::from(scale[j]);
-        out.min[j] = -dmin * f32::from(min[j]);
-    }
+    out.scale[..8].copy_from_slice(&s.scale_u8(d, bytes(scale)));
+    out.min[..8].copy_from_slice(&s.scale_u8(-dmin, bytes(min)));
 }
 
 /// `d`, `dmin`, packed scales, 128 bytes of nibbles.
@@ -152,11 +149,9 @@ impl Format for Q6K {
     #[inline(always)]
     unsafe fn scales<S: Simd>(s: S, group: *const u8, out: &mut Scales) {
         // SAFETY: the caller's.
-        let d = unsafe { s.f16(read_u16(group.add(208))) };
-        for j in 0..16 {
-            // SAFETY: the caller's.
-            out.scale[j] = d * f32::from(unsafe { group.add(192 + j).cast::<i8>().read() });
-        }
+        let (d, scales) = unsafe { (s.f16(read_u16(group.add(208))), group.add(192).cast::<[[i8; 8]; 2]>().read()) };
+        out.scale[..8].copy_from_slice(&s.scale_i8(d, scales[0]));
+        out.scale[8..].copy_from_slice(&s.scale_i8(d, scales[1]));
     }
     #[inline(always)]
     unsafe fn codes<S: Simd>(s: S, group: *const u8, i: usize) -> S::B {

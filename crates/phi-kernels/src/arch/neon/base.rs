@@ -34,27 +34,24 @@ impl Simd for Neon {
             let sign = vdupq_n_u8(if BITS == 8 { 128 } else { 0 });
             let w = [codes.0, codes.1].map(|w| vreinterpretq_s8_u8(veorq_u8(w, sign)));
             let a = [a.0, a.1].map(|a| vreinterpretq_s8_u8(a));
-            // Two products in each lane: 2 · 128 · 127 at most.
-            let mut half = [vdupq_n_s16(0); 2];
-            for i in 0..2 {
-                half[i] = vmlal_high_s8(vmull_s8(vget_low_s8(w[i]), vget_low_s8(a[i])), w[i], a[i]);
-            }
+            // Two products in each lane, 2 · 128 · 127 at most; or four of narrow codes, 4 · 63 · 127.
+            let mul = |i: usize| vmull_s8(vget_low_s8(w[i]), vget_low_s8(a[i]));
+            let low = vmlal_high_s8(mul(0), w[0], a[0]);
+            let high = vmlal_high_s8(mul(1), w[1], a[1]);
+            let all = vmlal_high_s8(vmlal_s8(low, vget_low_s8(w[1]), vget_low_s8(a[1])), w[1], a[1]);
             match BITS {
                 8 => {
-                    let low = vpaddlq_s16(half[0]);
-                    let sums =
-                        if SUB == 32 { vpadalq_s16(low, half[1]) } else { vpaddq_s32(low, vpaddlq_s16(half[1])) };
+                    let low = vpaddlq_s16(low);
+                    let sums = if SUB == 32 { vpadalq_s16(low, high) } else { vpaddq_s32(low, vpaddlq_s16(high)) };
                     g.take::<SUB, STEP>(sums, |a, b| vpaddq_s32(a, b), |a, b| vpaddq_s32(a, b), scales)
                 }
-                // Four: 4 · 63 · 127 = 32 004 at most.
                 5.. => {
-                    let sums =
-                        vpaddlq_s16(if SUB == 32 { vaddq_s16(half[0], half[1]) } else { vpaddq_s16(half[0], half[1]) });
+                    let sums = vpaddlq_s16(if SUB == 32 { all } else { vpaddq_s16(low, high) });
                     g.take::<SUB, STEP>(sums, |a, b| vpaddq_s32(a, b), |a, b| vpaddq_s32(a, b), scales)
                 }
-                // Sixteen: 16 · 15 · 127 = 30 480 at most.
+                // Sixteen, 16 · 15 · 127 at most.
                 _ => {
-                    let sums = if SUB == 32 { vaddq_s16(half[0], half[1]) } else { vpaddq_s16(half[0], half[1]) };
+                    let sums = if SUB == 32 { all } else { vpaddq_s16(low, high) };
                     g.take::<SUB, STEP>(
                         vreinterpretq_s32_s16(sums),
                         |a, b| vreinterpretq_s32_s16(pair(a, b)),
@@ -67,6 +64,18 @@ impl Simd for Neon {
     }
 
     const NC: usize = 4;
+    const RUNNING: bool = false;
+
+    #[inline(always)]
+    fn zero_t(self) -> int32x4_t {
+        // SAFETY: `self` proves NEON.
+        unsafe { vdupq_n_s32(0) }
+    }
+    #[inline(always)]
+    fn to_floats<const NV: usize, const NC: usize>(self, sums: [[int32x4_t; NC]; NV]) -> [[float32x4_t; NC]; NV] {
+        // SAFETY: `self` proves NEON.
+        sums.map(|sums| sums.map(|x| unsafe { vcvtq_f32_s32(x) }))
+    }
 
     #[inline(always)]
     unsafe fn panel_dot<const BITS: u32, const K4: usize, const NV: usize, const NC: usize>(
@@ -74,16 +83,23 @@ impl Simd for Neon {
         w: *const i8,
         _plane: usize,
         a: [*const u8; NC],
+        mut sums: [[int32x4_t; NC]; NV],
     ) -> [[int32x4_t; NC]; NV] {
         // SAFETY: the caller's; `self` proves NEON.
         unsafe {
-            if BITS == 8 {
+            let here = if BITS == 8 {
                 wide::<K4, NV, NC>(w, a)
             } else {
                 // Twice as many products in each lane as there are steps.
                 const { assert!(BITS == 8 || (2 * K4) << (BITS - 1) <= 256, "256 · 127 is the most that 16 bits hold") };
                 narrow::<K4, NV, NC>(w, a)
+            };
+            for v in 0..NV {
+                for c in 0..NC {
+                    sums[v][c] = vaddq_s32(sums[v][c], here[v][c]);
+                }
             }
+            sums
         }
     }
 }

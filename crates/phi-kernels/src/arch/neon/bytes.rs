@@ -50,6 +50,31 @@ impl Sums {
     }
 }
 
+/// Shifts by immediates, which the compiler sees through: bits that are not there need no mask.
+macro_rules! shift {
+    ($name:ident, $by:ident) => {
+        #[inline(always)]
+        pub(super) fn $name(a: uint8x16_t, n: u32) -> uint8x16_t {
+            // SAFETY: every 64-bit Arm has NEON.
+            unsafe {
+                match n {
+                    1 => $by::<1>(a),
+                    2 => $by::<2>(a),
+                    3 => $by::<3>(a),
+                    4 => $by::<4>(a),
+                    5 => $by::<5>(a),
+                    6 => $by::<6>(a),
+                    7 => $by::<7>(a),
+                    _ => a,
+                }
+            }
+        }
+    };
+}
+
+shift!(shr, vshrq_n_u8);
+shift!(shl, vshlq_n_u8);
+
 /// The methods of `Simd` on bytes.
 macro_rules! bytes_128 {
     () => {
@@ -104,20 +129,13 @@ macro_rules! bytes_128 {
         }
         #[inline(always)]
         fn shr(self, a: uint8x16x2_t, n: u32) -> uint8x16x2_t {
-            // A shift by a register takes a negative number to the right; of a constant, it becomes an immediate.
-            // SAFETY: `self` proves NEON.
-            unsafe {
-                let n = vdupq_n_s8(-(n as i8));
-                uint8x16x2_t(vshlq_u8(a.0, n), vshlq_u8(a.1, n))
-            }
+            use $crate::arch::neon::bytes::shr;
+            uint8x16x2_t(shr(a.0, n), shr(a.1, n))
         }
         #[inline(always)]
         fn shl(self, a: uint8x16x2_t, n: u32) -> uint8x16x2_t {
-            // SAFETY: `self` proves NEON.
-            unsafe {
-                let n = vdupq_n_s8(n as i8);
-                uint8x16x2_t(vshlq_u8(a.0, n), vshlq_u8(a.1, n))
-            }
+            use $crate::arch::neon::bytes::shl;
+            uint8x16x2_t(shl(a.0, n), shl(a.1, n))
         }
         #[inline(always)]
         fn lookup(self, table: &[u8; 16], i: uint8x16x2_t) -> uint8x16x2_t {
@@ -141,9 +159,14 @@ macro_rules! bytes_128 {
 
         // NEON multiplies signed bytes with signed ones.
         const SIGNED_BYTES: bool = true;
+        const ROWS: usize = 2;
         const BIAS: u8 = 0;
         const SPLIT: bool = false;
 
+        #[inline(always)]
+        fn pairs_rows(self, columns: usize, sub: usize) -> bool {
+            columns == 1 && sub == 32
+        }
         #[inline(always)]
         fn zero_g(self) -> Self::G {
             $crate::arch::neon::bytes::Sums::zero()
@@ -170,12 +193,6 @@ macro_rules! bytes_128 {
         }
 
         type T = int32x4_t;
-
-        #[inline(always)]
-        fn to_floats(self, t: int32x4_t) -> float32x4_t {
-            // SAFETY: `self` proves NEON.
-            unsafe { vcvtq_f32_s32(t) }
-        }
     };
 }
 

@@ -11,6 +11,15 @@ pub(super) fn prefetch(p: *const u8) {
     unsafe { asm!("prfm pldl1strm, [{}]", in(reg) p, options(nostack, preserves_flags, readonly)) }
 }
 
+/// `word`, of which the compiler does not know how it came about.
+#[inline(always)]
+pub(super) fn vector(word: u64) -> uint64x1_t {
+    let vector: uint64x1_t;
+    // SAFETY: a move; every 64-bit Arm has NEON.
+    unsafe { asm!("fmov {0:d}, {1}", out(vreg) vector, in(reg) word, options(pure, nomem, nostack, preserves_flags)) };
+    vector
+}
+
 /// Transposes four rows of four words.
 ///
 /// # Safety
@@ -141,11 +150,39 @@ macro_rules! float_128 {
         #[inline(always)]
         fn f16x8(self, bits: [u16; 8]) -> [f32; 8] {
             let mut out = [0.0; 8];
-            // SAFETY: `self` proves NEON; `bits` and `out` have eight values.
+            let (words, _) = bits.as_chunks::<4>();
+            for (i, word) in words.iter().enumerate() {
+                // Put together in a general register, where loads of lanes would keep the vector pipes busy.
+                let word = word.iter().rev().fold(0, |word, &bits| word << 16 | u64::from(bits));
+                // SAFETY: `self` proves NEON; `out` has four values from `4 i` on.
+                unsafe {
+                    let word = $crate::arch::neon::float::vector(word);
+                    vst1q_f32(out.as_mut_ptr().add(4 * i), vcvt_f32_f16(vreinterpret_f16_u64(word)));
+                }
+            }
+            out
+        }
+        #[inline(always)]
+        fn scale_u8(self, d: f32, q: [u8; 8]) -> [f32; 8] {
+            let mut out = [0.0; 8];
+            // SAFETY: `self` proves NEON; both have eight values.
             unsafe {
-                let (low, high) = (vld1_u16(bits.as_ptr()), vld1_u16(bits.as_ptr().add(4)));
-                vst1q_f32(out.as_mut_ptr(), vcvt_f32_f16(vreinterpret_f16_u16(low)));
-                vst1q_f32(out.as_mut_ptr().add(4), vcvt_f32_f16(vreinterpret_f16_u16(high)));
+                let q = vmovl_u8(vld1_u8(q.as_ptr()));
+                let (low, high) = (vmovl_u16(vget_low_u16(q)), vmovl_high_u16(q));
+                vst1q_f32(out.as_mut_ptr(), vmulq_n_f32(vcvtq_f32_u32(low), d));
+                vst1q_f32(out.as_mut_ptr().add(4), vmulq_n_f32(vcvtq_f32_u32(high), d));
+            }
+            out
+        }
+        #[inline(always)]
+        fn scale_i8(self, d: f32, q: [i8; 8]) -> [f32; 8] {
+            let mut out = [0.0; 8];
+            // SAFETY: `self` proves NEON; both have eight values.
+            unsafe {
+                let q = vmovl_s8(vld1_s8(q.as_ptr()));
+                let (low, high) = (vmovl_s16(vget_low_s16(q)), vmovl_high_s16(q));
+                vst1q_f32(out.as_mut_ptr(), vmulq_n_f32(vcvtq_f32_s32(low), d));
+                vst1q_f32(out.as_mut_ptr().add(4), vmulq_n_f32(vcvtq_f32_s32(high), d));
             }
             out
         }

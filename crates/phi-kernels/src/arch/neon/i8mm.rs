@@ -4,7 +4,7 @@ use std::arch::aarch64::*;
 use std::arch::{asm, is_aarch64_feature_detected};
 
 use super::bytes::bytes_128;
-use super::dot::dot_sdot;
+use super::dot::{dot_sdot, since_start, start};
 use super::float::float_128;
 use crate::arch::simd::{Simd, TILE_STRIDE};
 
@@ -58,19 +58,37 @@ impl Simd for I8mm {
     }
 
     const NC: usize = 4;
+    const RUNNING: bool = true;
 
+    #[inline(always)]
+    fn zero_t(self) -> int32x4_t {
+        start()
+    }
+    #[inline(always)]
+    fn to_floats<const NV: usize, const NC: usize>(self, sums: [[int32x4_t; NC]; NV]) -> [[float32x4_t; NC]; NV] {
+        let mut floats = sums.map(|sums| sums.map(since_start));
+        for v in 0..NV {
+            for c in (0..NC).step_by(2) {
+                let (low, high) = (floats[v][c], floats[v][c + 1]);
+                // SAFETY: `self` proves NEON.
+                (floats[v][c], floats[v][c + 1]) = unsafe { (vuzp1q_f32(low, high), vuzp2q_f32(low, high)) };
+            }
+        }
+        floats
+    }
+
+    /// The sums of rows `2 i` and `2 i + 1` of vector `v` with columns `c` and `c + 1` are `sums[v][c + i]`.
     #[inline(always)]
     unsafe fn panel_dot<const BITS: u32, const K4: usize, const NV: usize, const NC: usize>(
         self,
         w: *const i8,
         _plane: usize,
         a: [*const u8; NC],
+        mut sums: [[int32x4_t; NC]; NV],
     ) -> [[int32x4_t; NC]; NV] {
         assert!(NC.is_multiple_of(2), "columns go in pairs");
         // SAFETY: the caller's; `self` proves the instructions.
         unsafe {
-            // Of rows `2 i` and `2 i + 1` of vector `v` with columns `c` and `c + 1`: `sums[v][c + i]`.
-            let mut sums = [[vdupq_n_s32(0); NC]; NV];
             for k in (0..K4).step_by(4) {
                 for c in (0..NC).step_by(2) {
                     let first = vreinterpretq_s64_s8(vld1q_s8(a[c].add(4 * k).cast()));
@@ -84,13 +102,6 @@ impl Simd for I8mm {
                             }
                         }
                     }
-                }
-            }
-            // Lanes become rows.
-            for v in 0..NV {
-                for c in (0..NC).step_by(2) {
-                    let (low, high) = (sums[v][c], sums[v][c + 1]);
-                    (sums[v][c], sums[v][c + 1]) = (vuzp1q_s32(low, high), vuzp2q_s32(low, high));
                 }
             }
             sums

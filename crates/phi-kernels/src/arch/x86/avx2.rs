@@ -46,10 +46,18 @@ impl Simd for Avx2 {
         }
     }
 
+    const ROWS: usize = 4;
     const BIAS: u8 = 128;
     const NC: usize = 3;
     const SPLIT: bool = true;
+    const RUNNING: bool = false;
     type T = __m256i;
+
+    #[inline(always)]
+    fn zero_t(self) -> __m256i {
+        // SAFETY: `self` proves AVX2.
+        unsafe { _mm256_setzero_si256() }
+    }
 
     #[inline(always)]
     unsafe fn panel_dot<const BITS: u32, const K4: usize, const NV: usize, const NC: usize>(
@@ -57,35 +65,30 @@ impl Simd for Avx2 {
         w: *const i8,
         plane: usize,
         a: [*const u8; NC],
+        sums: [[__m256i; NC]; NV],
     ) -> [[__m256i; NC]; NV] {
         // SAFETY: the caller's; `self` proves AVX2.
         unsafe {
             match BITS {
                 // |code| · activation · two products: at most 8 · 255 · 2 = 4080, of which eight fit 15 bits;
-                0..=4 => chain::<8, K4, NV, NC>(w, a, 1),
+                0..=4 => chain::<8, K4, NV, NC>(w, a, 1, sums),
                 // 16 · 255 · 2 = 8160: four;
-                5 => chain::<4, K4, NV, NC>(w, a, 1),
+                5 => chain::<4, K4, NV, NC>(w, a, 1, sums),
                 // 32 · 255 · 2 = 16 320: two.
-                6 => chain::<2, K4, NV, NC>(w, a, 1),
+                6 => chain::<2, K4, NV, NC>(w, a, 1, sums),
                 // `16 · high + low`, each of 4 bits.
                 _ => {
-                    let mut sums = chain::<8, K4, NV, NC>(w, a, 1);
-                    let high = chain::<8, K4, NV, NC>(w.add(plane), a, 16);
-                    for v in 0..NV {
-                        for c in 0..NC {
-                            sums[v][c] = _mm256_add_epi32(sums[v][c], high[v][c]);
-                        }
-                    }
-                    sums
+                    let sums = chain::<8, K4, NV, NC>(w, a, 1, sums);
+                    chain::<8, K4, NV, NC>(w.add(plane), a, 16, sums)
                 }
             }
         }
     }
 
     #[inline(always)]
-    fn to_floats(self, t: __m256i) -> __m256 {
+    fn to_floats<const NV: usize, const NC: usize>(self, sums: [[__m256i; NC]; NV]) -> [[__m256; NC]; NV] {
         // SAFETY: `self` proves AVX2.
-        unsafe { _mm256_cvtepi32_ps(t) }
+        sums.map(|sums| sums.map(|x| unsafe { _mm256_cvtepi32_ps(x) }))
     }
 }
 
@@ -98,7 +101,7 @@ fn keep(mut x: __m256i) -> __m256i {
     x
 }
 
-/// `factor · Σ_k w · a`, adding `CHAIN` pairs of products in 16 bits before they are widened.
+/// `sums + factor · Σ_k w · a`, adding `CHAIN` pairs of products in 16 bits before they are widened.
 ///
 /// # Safety
 /// That of [`Simd::panel_dot`], and the processor has AVX2.
@@ -107,11 +110,11 @@ unsafe fn chain<const CHAIN: usize, const K4: usize, const NV: usize, const NC: 
     w: *const i8,
     a: [*const u8; NC],
     factor: i16,
+    mut sums: [[__m256i; NC]; NV],
 ) -> [[__m256i; NC]; NV] {
     // SAFETY: the caller's.
     unsafe {
         let factor = _mm256_set1_epi16(factor);
-        let mut sums = [[_mm256_setzero_si256(); NC]; NV];
         for first in (0..K4).step_by(CHAIN) {
             let mut pairs = [[_mm256_setzero_si256(); NC]; NV];
             for k in first..K4.min(first + CHAIN) {

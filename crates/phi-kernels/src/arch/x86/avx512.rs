@@ -160,10 +160,18 @@ impl Simd for Avx512 {
         }
     }
 
+    const ROWS: usize = 4;
     const BIAS: u8 = 128;
     const NC: usize = 6;
     const SPLIT: bool = false;
+    const RUNNING: bool = false;
     type T = __m512i;
+
+    #[inline(always)]
+    fn zero_t(self) -> __m512i {
+        // SAFETY: `self` proves the instructions.
+        unsafe { _mm512_setzero_si512() }
+    }
 
     #[inline(always)]
     unsafe fn panel_dot<const BITS: u32, const K4: usize, const NV: usize, const NC: usize>(
@@ -171,10 +179,10 @@ impl Simd for Avx512 {
         w: *const i8,
         _plane: usize,
         a: [*const u8; NC],
+        mut sums: [[__m512i; NC]; NV],
     ) -> [[__m512i; NC]; NV] {
         // SAFETY: the caller's; `self` proves the instructions.
         unsafe {
-            let mut sums = [[_mm512_setzero_si512(); NC]; NV];
             for k in 0..K4 {
                 let mut rows = [_mm512_setzero_si512(); NV];
                 for (v, rows) in rows.iter_mut().enumerate() {
@@ -192,9 +200,9 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn to_floats(self, t: __m512i) -> __m512 {
+    fn to_floats<const NV: usize, const NC: usize>(self, sums: [[__m512i; NC]; NV]) -> [[__m512; NC]; NV] {
         // SAFETY: `self` proves AVX-512.
-        unsafe { _mm512_cvtepi32_ps(t) }
+        sums.map(|sums| sums.map(|x| unsafe { _mm512_cvtepi32_ps(x) }))
     }
 }
 

@@ -25,10 +25,18 @@ impl Simd for AvxVnni {
     bytes_256!();
     dot_vnni!(_mm256_dpbusd_avx_epi32);
 
+    const ROWS: usize = 4;
     const BIAS: u8 = 128;
     const NC: usize = 3;
     const SPLIT: bool = false;
+    const RUNNING: bool = false;
     type T = __m256i;
+
+    #[inline(always)]
+    fn zero_t(self) -> __m256i {
+        // SAFETY: `self` proves the instructions.
+        unsafe { _mm256_setzero_si256() }
+    }
 
     #[inline(always)]
     unsafe fn panel_dot<const BITS: u32, const K4: usize, const NV: usize, const NC: usize>(
@@ -36,10 +44,10 @@ impl Simd for AvxVnni {
         w: *const i8,
         _plane: usize,
         a: [*const u8; NC],
+        mut sums: [[__m256i; NC]; NV],
     ) -> [[__m256i; NC]; NV] {
         // SAFETY: the caller's; `self` proves the instructions.
         unsafe {
-            let mut sums = [[_mm256_setzero_si256(); NC]; NV];
             for k in 0..K4 {
                 let mut rows = [_mm256_setzero_si256(); NV];
                 for (v, rows) in rows.iter_mut().enumerate() {
@@ -57,9 +65,9 @@ impl Simd for AvxVnni {
     }
 
     #[inline(always)]
-    fn to_floats(self, t: __m256i) -> __m256 {
+    fn to_floats<const NV: usize, const NC: usize>(self, sums: [[__m256i; NC]; NV]) -> [[__m256; NC]; NV] {
         // SAFETY: `self` proves AVX2.
-        unsafe { _mm256_cvtepi32_ps(t) }
+        sums.map(|sums| sums.map(|x| unsafe { _mm256_cvtepi32_ps(x) }))
     }
 }
 
