@@ -61,12 +61,20 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// `d · q[i]`, the scales of sub-blocks.
     #[inline(always)]
     fn scale_u8(self, d: f32, q: [u8; 8]) -> [f32; 8] {
-        q.map(|q| d * f32::from(q))
+        let mut scales = [0.0; 8];
+        for i in 0..8 {
+            scales[i] = d * f32::from(q[i]);
+        }
+        scales
     }
     /// `d · q[i]`, the scales of sub-blocks.
     #[inline(always)]
     fn scale_i8(self, d: f32, q: [i8; 8]) -> [f32; 8] {
-        q.map(|q| d * f32::from(q))
+        let mut scales = [0.0; 8];
+        for i in 0..8 {
+            scales[i] = d * f32::from(q[i]);
+        }
+        scales
     }
     /// One half float.
     fn f16(self, bits: u16) -> f32;

@@ -201,8 +201,17 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     fn to_floats<const NV: usize, const NC: usize>(self, sums: [[__m512i; NC]; NV]) -> [[__m512; NC]; NV] {
+        // Not by `map`: a closure does not have the kernel's features, and each instruction would become a call.
         // SAFETY: `self` proves AVX-512.
-        sums.map(|sums| sums.map(|x| unsafe { _mm512_cvtepi32_ps(x) }))
+        unsafe {
+            let mut floats = [[_mm512_setzero_ps(); NC]; NV];
+            for v in 0..NV {
+                for c in 0..NC {
+                    floats[v][c] = _mm512_cvtepi32_ps(sums[v][c]);
+                }
+            }
+            floats
+        }
     }
 }
 

@@ -66,8 +66,17 @@ impl Simd for AvxVnni {
 
     #[inline(always)]
     fn to_floats<const NV: usize, const NC: usize>(self, sums: [[__m256i; NC]; NV]) -> [[__m256; NC]; NV] {
+        // Not by `map`: a closure does not have the kernel's features, and each instruction would become a call.
         // SAFETY: `self` proves AVX2.
-        sums.map(|sums| sums.map(|x| unsafe { _mm256_cvtepi32_ps(x) }))
+        unsafe {
+            let mut floats = [[_mm256_setzero_ps(); NC]; NV];
+            for v in 0..NV {
+                for c in 0..NC {
+                    floats[v][c] = _mm256_cvtepi32_ps(sums[v][c]);
+                }
+            }
+            floats
+        }
     }
 }
 
