@@ -92,11 +92,10 @@ impl Kernels {
             let Work { scratch, sums } = &mut **work;
             let (ups, gates) = sums.split_at_mut(PANELS / 2 * COLUMNS * PANEL);
             gate.for_each_part(task, |part| {
+                // SAFETY: nothing is written but `ups`.
+                unsafe { up.compute(part, scratch, ups, Finish::Keep) };
                 // SAFETY: no other task has these rows.
-                unsafe {
-                    up.compute(part, scratch, ups, Finish::Keep);
-                    gate.compute(part, scratch, gates, Finish::Silu(ups, gate.target(part)));
-                }
+                unsafe { gate.compute(part, scratch, gates, Finish::Silu(ups, gate.target(part))) };
             });
         });
     }

@@ -421,6 +421,9 @@ unsafe fn products<S: Simd, const NV: usize, const NC: usize>(
     sums
 }
 
+/// Takes a query's number, its largest score, the sum of its weights and the weighted sum of values.
+pub(crate) type PutPart<'a> = &'a mut dyn FnMut(usize, f32, f32, &[f32]);
+
 /// At most [`FEW`] queries through some of the keys they see. Calls `put` with each query's number, its largest score,
 /// the sum of its weights and the weighted sum of values.
 #[inline(always)]
@@ -431,7 +434,7 @@ pub(crate) fn few<S: Simd>(
     k: Cached<'_>,
     v: Cached<'_>,
     room: &mut Room,
-    put: &mut dyn FnMut(usize, f32, f32, &[f32]),
+    put: PutPart<'_>,
 ) {
     let n = queries.rows.len();
     let dim = padded(queries.head_dim);

@@ -3,6 +3,8 @@
 //! Functions of one value are applied to whole vectors; what is left at the end of a row goes through a vector of its
 //! own, so a value gives the same result wherever it stands.
 
+use std::f32::consts::LN_2;
+
 use super::SIDE;
 use super::simd::Simd;
 use super::tile::GROUP;
@@ -214,7 +216,7 @@ pub(crate) fn exp2<S: Simd>(s: S, x: S::F) -> S::F {
     let n = s.round(x);
     let r = s.sub(x, n);
     let mut p = s.splat(1.559_467_8e-4);
-    for c in [1.340_664_4e-3, 9.617_693e-3, 5.550_310_6e-2, 0.240_226_53, 0.693_147_2, 1.0] {
+    for c in [1.340_664_4e-3, 9.617_693e-3, 5.550_310_6e-2, 0.240_226_53, LN_2, 1.0] {
         p = s.fma(p, r, s.splat(c));
     }
     s.mul(p, s.exp2i(n))

@@ -78,7 +78,7 @@ unsafe fn rows<S: Simd, F: Format, const R: usize, const N: usize>(
         // SAFETY: the rows have `whole` groups.
         unsafe { group::<S, F, R, N>(s, groups, acts, first, b, &mut sums) };
     }
-    if w.cols % GROUP != 0 {
+    if !w.cols.is_multiple_of(GROUP) {
         let mut tails = [[0_u8; 512]; R];
         let mut groups = [base; R];
         for (i, tail) in tails.iter_mut().enumerate() {

@@ -6,6 +6,7 @@
 
 #![allow(unsafe_code, reason = "every line of SIMD is here, behind tables of safe functions")]
 #![allow(clippy::multiple_unsafe_ops_per_block, reason = "a kernel's loads and stores lean on one fact, stated once")]
+#![allow(clippy::undocumented_unsafe_blocks, reason = "the entries of a table share one reason, said above them")]
 #![allow(clippy::needless_range_loop, reason = "loops over registers, unrolled by their index")]
 
 mod attention;

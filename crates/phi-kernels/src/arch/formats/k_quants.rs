@@ -109,7 +109,7 @@ impl Format for Q4K {
     unsafe fn codes<S: Simd>(s: S, group: *const u8, i: usize) -> S::B {
         // SAFETY: the caller's.
         let both = unsafe { s.load_bytes(group.add(16 + 32 * (i / 2))) };
-        s.and(if i % 2 == 0 { both } else { s.shr(both, 4) }, s.splat_byte(15))
+        s.and(if i.is_multiple_of(2) { both } else { s.shr(both, 4) }, s.splat_byte(15))
     }
 }
 
@@ -131,7 +131,7 @@ impl Format for Q5K {
     unsafe fn codes<S: Simd>(s: S, group: *const u8, i: usize) -> S::B {
         // SAFETY: the caller's.
         let (high, both) = unsafe { (s.load_bytes(group.add(16)), s.load_bytes(group.add(48 + 32 * (i / 2)))) };
-        let low = s.and(if i % 2 == 0 { both } else { s.shr(both, 4) }, s.splat_byte(15));
+        let low = s.and(if i.is_multiple_of(2) { both } else { s.shr(both, 4) }, s.splat_byte(15));
         let high = if i < 4 { s.shl(high, 4 - i as u32) } else { s.shr(high, i as u32 - 4) };
         s.or(low, s.and(high, s.splat_byte(16)))
     }
