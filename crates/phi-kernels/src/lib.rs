@@ -2,10 +2,14 @@
 //!
 //! [`Kernels`] is the whole surface: safe operations, checked once per call, on values that say what they are. Behind
 //! it, `arch` holds one table of row-sized functions for each instruction set, and the drivers here do the tiling and
-//! the threads. Every sum is taken in an order that does not depend on the number of threads, nor on how many tokens
-//! are computed together: the same prompt gives the same text.
+//! the threads. Every sum is taken in an order that does not depend on the number of threads: the same prompt gives the
+//! same text. Few tokens and many go through different kernels, whose last bits may differ.
 //!
-//! This crate does not know files, models or memory plans: every buffer comes from the caller.
+//! Weights of 8 bits or fewer are multiplied with activations that are rounded to 8 bits too, one scale for 256 of them
+//! ([`Kernels::quantize`]): products of integers, exact within a sub-block. All other types are multiplied as floats.
+//!
+//! This crate does not know files, models or memory plans: every buffer comes from the caller, but for the room that each
+//! thread works in, whose size is [`Kernels::THREAD_BYTES`].
 //!
 //! ```
 //! use phi_kernels::{Activations, Isa, Kernels};
@@ -62,8 +66,8 @@ impl Kernels {
         Ok(Kernels { isa, table: arch::table(isa), pool, work, rooms })
     }
 
-    /// Bytes that each thread's room for tiles and sums takes, as far as it is used.
-    pub const THREAD_BYTES: usize = size_of::<Work>();
+    /// Bytes of each thread's room for tiles, sums and scores; what of it is touched is less.
+    pub const THREAD_BYTES: usize = size_of::<Work>() + size_of::<Room>();
 
     /// The instruction set in use.
     pub fn isa(&self) -> Isa {
