@@ -134,6 +134,14 @@ macro_rules! float_128 {
             unsafe { vreinterpretq_f32_u32(vshll_n_u16::<16>(vreinterpret_u16_u8(vld1_u8(p)))) }
         }
         #[inline(always)]
+        unsafe fn load_i8(self, p: *const i8) -> float32x4_t {
+            // SAFETY: the caller's; `self` proves NEON.
+            unsafe {
+                let bytes = vreinterpret_s8_u32(vdup_n_u32(p.cast::<u32>().read_unaligned()));
+                vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(bytes))))
+            }
+        }
+        #[inline(always)]
         unsafe fn store_i8(self, p: *mut i8, x: float32x4_t) {
             // SAFETY: the caller's; `self` proves NEON.
             unsafe {
