@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use super::simd::Simd;
+use super::simd::{Simd, TILE_STRIDE};
 use super::tile::{GROUP, PANEL, Tile};
 
 /// Multiplies a tile of 4-bit codes with columns of activations, `rounds` times; returns how many products that were.
@@ -24,15 +24,18 @@ pub(crate) fn peak<S: Simd>(s: S, tile: &Tile, rounds: usize) -> usize {
 
 #[inline(always)]
 fn block<S: Simd, const NC: usize>(s: S, tile: &Tile, v: usize, columns: &[[u8; GROUP]; 6]) {
-    let mut a = [columns[0].as_ptr(); NC];
-    for (a, column) in a.iter_mut().zip(columns) {
-        *a = column.as_ptr();
+    let mut dots = [[s.zero_t(); NC]; 2];
+    for first in (0..GROUP).step_by(32) {
+        let mut a = [columns[0].as_ptr(); NC];
+        for (a, column) in a.iter_mut().zip(columns) {
+            *a = column[first..].as_ptr();
+        }
+        // SAFETY: a tile has the codes of all its rows, and a column 256 activations.
+        dots = unsafe {
+            let codes = tile.codes[0].as_ptr().add(first / 4 * TILE_STRIDE + v * S::LANES * 4);
+            s.panel_dot::<4, 8, 2, NC>(codes, tile.codes[0].len(), a, dots)
+        };
     }
-    // SAFETY: a tile has the codes of all its rows, and a column 256 activations.
-    let dots = unsafe {
-        let codes = tile.codes[0].as_ptr().add(v * S::LANES * 4);
-        s.panel_dot::<4, { GROUP / 4 }, 2, NC>(codes, tile.codes[0].len(), a, [[s.zero_t(); NC]; 2])
-    };
     let mut sum = s.splat(0.0);
     for row in s.to_floats(dots) {
         for dot in row {
