@@ -93,6 +93,8 @@ pub type Encode = fn(x: &[f32], weights: Option<&[f32]>, bytes: &mut [u8]);
 macro_rules! formats {
     (written: $($w:ident = $w_module:ident),* ; read: $($r:ident = $decode:path),*) => {
         /// The codec of a format, or `None` for a format this program does not read.
+        // Never inlined: the crate that calls it would compile every codec again, for minutes.
+        #[inline(never)]
         pub fn codec(dtype: DType) -> Option<&'static Codec> {
             Some(match dtype {
                 $(DType::$w => {
@@ -119,6 +121,7 @@ macro_rules! formats {
         ///
         /// # Panics
         /// When the format has no encoder, or the lengths do not fit each other.
+        #[inline(never)]
         pub fn encode_plainly(dtype: DType, x: &[f32], weights: Option<&[f32]>, bytes: &mut [u8]) {
             match dtype {
                 $(DType::$w => dispatch!(Level::baseline(), simd => $w_module::encode(simd, x, weights, bytes)),)*
