@@ -78,6 +78,11 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     }
     /// One half float.
     fn f16(self, bits: u16) -> f32;
+    /// One half float in every lane.
+    #[inline(always)]
+    fn splat_f16(self, bits: u16) -> Self::F {
+        self.splat(self.f16(bits))
+    }
     /// Eight half floats, often the scales of eight blocks.
     fn f16x8(self, bits: [u16; 8]) -> [f32; 8];
 

@@ -165,7 +165,7 @@ impl Float for Q4_0 {
 /// 32 codes are readable.
 #[inline(always)]
 unsafe fn scaled<S: Simd>(s: S, block: &[u8], codes: *const i8, out: &mut [f32; 32]) {
-    let d = s.splat(s.f16(u16::from_le_bytes([block[0], block[1]])));
+    let d = s.splat_f16(u16::from_le_bytes([block[0], block[1]]));
     for i in (0..32).step_by(S::LANES) {
         // SAFETY: the caller's; `out` has as many.
         unsafe { s.store(out.as_mut_ptr().add(i), s.mul(s.load_i8(codes.add(i)), d)) };

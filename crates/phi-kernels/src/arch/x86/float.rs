@@ -149,6 +149,11 @@ macro_rules! float_256 {
             unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(_mm_loadu_si128(p.cast())))) }
         }
         #[inline(always)]
+        fn splat_f16(self, bits: u16) -> __m256 {
+            // SAFETY: `self` proves F16C.
+            unsafe { _mm256_cvtph_ps(_mm_set1_epi16(bits as i16)) }
+        }
+        #[inline(always)]
         unsafe fn load_i8(self, p: *const i8) -> __m256 {
             // SAFETY: the caller's; `self` proves AVX2.
             unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(p.cast()))) }
