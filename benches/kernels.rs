@@ -1,13 +1,13 @@
 //! Matrices times activations, for each format, instruction set and phase: bytes of weights a second in decode (from the
 //! caches: from memory it is the memory that is measured), multiply-adds a second in prefill, beside what the machine's
-//! instruction does alone.
+//! instruction does alone. Attention likewise, with the caches of two models.
 
 #![allow(missing_docs, reason = "the harness generates its own main")]
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use phi_kernels::{Activations, Isa, Kernels};
+use phi_kernels::{Activations, Attention, Isa, Kernels};
 use phi_quant::{codec, encode_plainly};
-use phi_tensor::{DType, Shape, Tensor};
+use phi_tensor::{DType, Matrix, Shape, Tensor};
 use phi_testkit::Rng;
 
 const ROWS: usize = 1024;
@@ -56,6 +56,53 @@ fn matmul(c: &mut Criterion) {
     }
 }
 
+/// Attention at the end of 4096 positions: bytes of keys and values a second in decode, from memory; multiply-adds a
+/// second in prefill, softmax included.
+fn attention(c: &mut Criterion) {
+    const N_CTX: usize = 4096;
+    const N_BATCH: usize = 512;
+    /// Bytes of all layers' caches: more than the processor's caches hold.
+    const CACHE_BYTES: usize = 256 << 20;
+    // Heads, key heads, values in a head.
+    for (model, n_head, n_head_kv, head_dim) in [("phi-4-mini", 24, 8, 128), ("phi-3-mini", 32, 32, 96)] {
+        let a = Attention { n_head, n_head_kv, head_dim, scale: 1.0 / (head_dim as f32).sqrt(), window: None };
+        let mut random = Rng::new(3);
+        let rows = random.normals(N_CTX * n_head_kv * head_dim, 1.0);
+        let q = random.normals(N_BATCH * n_head * head_dim, 1.0);
+        for dtype in [DType::F16, DType::Q8_0] {
+            let encode = codec(dtype).and_then(|codec| codec.encode).expect("a type that can be written");
+            let mut bytes = vec![0; rows.len() / dtype.block_len() * dtype.block_bytes()];
+            encode(&rows, None, &mut bytes);
+            let layers = vec![(bytes.clone(), bytes.clone()); CACHE_BYTES.div_ceil(2 * bytes.len())];
+            let matrix = |bytes| Matrix::new(dtype, n_head_kv * N_CTX, head_dim, bytes).expect("the size is right");
+            for isa in Isa::available().into_iter().filter(|&isa| isa != Isa::Scalar) {
+                let kernels = Kernels::new(isa, THREADS).expect("two threads start");
+                for (phase, tokens) in [("decode", 1), ("prefill", N_BATCH)] {
+                    let first = N_CTX - tokens;
+                    let q = &q[..tokens * n_head * head_dim];
+                    let mut room = vec![0.0; a.room(N_CTX, tokens)];
+                    let mut out = vec![0.0; q.len()];
+                    let mut group = c.benchmark_group(format!("attention/{model}/{phase}/{isa}"));
+                    group.sample_size(20);
+                    group.throughput(if tokens == 1 {
+                        Throughput::Bytes(2 * bytes.len() as u64)
+                    } else {
+                        let seen: usize = (first..N_CTX).map(|p| p + 1).sum();
+                        Throughput::Elements((2 * seen * n_head * head_dim) as u64)
+                    });
+                    let mut turn = layers.iter().cycle();
+                    group.bench_function(BenchmarkId::from_parameter(dtype), |b| {
+                        b.iter(|| {
+                            let (k, v) = turn.next().expect("layers follow each other");
+                            kernels.attention(a, first, q, matrix(k), matrix(v), &mut room, &mut out);
+                        });
+                    });
+                }
+            }
+        }
+    }
+}
+
 /// Packing one row, on one thread, with the instruction set of this machine and with that of any.
 fn encode(c: &mut Criterion) {
     let values = Rng::new(2).normals(COLS, 0.02);
@@ -71,5 +118,5 @@ fn encode(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, matmul, encode);
+criterion_group!(benches, matmul, attention, encode);
 criterion_main!(benches);

@@ -176,6 +176,122 @@ fn norms_rotations_and_gates_are_their_equations() {
     });
 }
 
+#[test]
+fn layer_norms_are_their_equation() {
+    let eps = 1e-5;
+    for n in [1, 7, 64, 100, 3000] {
+        let mut rng = Rng::new(5);
+        let (w, b) = (matrix(DType::F32, 1, n, &mut rng), matrix(DType::F32, 1, n, &mut rng));
+        let (weights, biases) = (decoded(w.matrix()), decoded(b.matrix()));
+        // Enough rows for threads, and a mean that is not small.
+        let x: Vec<f32> = rng.normals(11 * n, 2.0).iter().map(|x| x + 3.0).collect();
+        each_isa(|kernels| {
+            let mut out = vec![f32::NAN; x.len()];
+            kernels.layer_norm(&x, w.matrix(), b.matrix(), eps, &mut out);
+            for (t, row) in x.chunks_exact(n).enumerate() {
+                let row: Vec<f64> = row.iter().map(|&x| f64::from(x)).collect();
+                let mean = row.iter().sum::<f64>() / n as f64;
+                let variance = row.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n as f64;
+                let scale = 1.0 / (variance + f64::from(eps)).sqrt();
+                let size = row.iter().map(|x| x.abs()).sum::<f64>() / n as f64;
+                for i in 0..n {
+                    let (w, b) = (f64::from(weights[i]), f64::from(biases[i]));
+                    let normed = (row[i] - mean) * scale;
+                    // The mean is off by (n + 2) · ε of the mean magnitude, and so is what it is taken from; the scale by
+                    // half of n · ε and by what a shifted mean adds to the variance, which is less.
+                    let shifted = (n as f64 + 2.0) * EPSILON * size * scale * w.abs();
+                    let rounded = (n as f64 + 4.0) * EPSILON * ((normed * w).abs() + b.abs());
+                    let (got, want) = (f64::from(out[t * n + i]), normed * w + b);
+                    assert!((got - want).abs() <= 2.0 * (shifted + rounded), "{kernels:?}, {n}: {got}, {want}");
+                }
+            }
+        });
+    }
+}
+
+/// Distance in units of the last place that `want` has as an `f32`.
+fn ulps(got: f32, want: f64) -> f64 {
+    let place = (want.abs() as f32).max(f32::MIN_POSITIVE);
+    (f64::from(got) - want).abs() / f64::from(f32::from_bits(place.to_bits() + 1) - place)
+}
+
+#[test]
+fn powers_of_e_are_off_by_two_units_at_most() {
+    // Every 509th float from 0 to 88.7 and to −104, and what is special.
+    let between = |from: f32, to: f32| (from.to_bits()..to.to_bits()).step_by(509).map(f32::from_bits);
+    let x: Vec<f32> = between(1e-9, 88.72).chain(between(1e-9, 104.0).map(|x| -x)).chain([0.0, -0.0]).collect();
+    each_isa(|kernels| {
+        let mut out = x.clone();
+        kernels.exp(&mut out);
+        for (&x, &got) in x.iter().zip(&out) {
+            let want = f64::from(x).exp();
+            assert!(ulps(got, want) <= 2.0, "{kernels:?}: e^{x} = {got}, {want}");
+        }
+        let inf = f32::INFINITY;
+        let mut special = [f32::NAN, inf, f32::NEG_INFINITY, 89.0, 1e30, -104.5, -1e30, 0.0];
+        kernels.exp(&mut special);
+        assert!(special[0].is_nan(), "{kernels:?}");
+        assert_eq!(special[1..], [inf, 0.0, inf, inf, 0.0, 0.0, 1.0], "{kernels:?}");
+    });
+}
+
+#[test]
+fn gates_and_shares_are_their_equations() {
+    let x: Vec<f32> = Rng::new(6).normals(40_003, 3.0);
+    each_isa(|kernels| {
+        let mut out = x.clone();
+        kernels.gelu(&mut out);
+        for (&x, &got) in x.iter().zip(&out) {
+            let x = f64::from(x);
+            let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
+            // e^(−2 · inner) is off by a few ε of its exponent, relatively.
+            let want = x / (1.0 + (-2.0 * inner).exp());
+            let tolerance = (8.0 + 8.0 * inner.abs()) * EPSILON * want.abs() + 1e-37;
+            assert!((f64::from(got) - want).abs() <= tolerance, "{kernels:?}: gelu({x}) = {got}, {want}");
+        }
+        for n in [1, 5, 16, 40, 1000] {
+            let x = &x[..40_000];
+            let mut out = x.to_vec();
+            kernels.softmax(n, &mut out);
+            for (row, got) in x.chunks_exact(n).zip(out.chunks_exact(n)) {
+                let sum: f64 = row.iter().map(|&x| f64::from(x).exp()).sum();
+                for (&x, &got) in row.iter().zip(got) {
+                    let want = f64::from(x).exp() / sum;
+                    // Exponents are at most 40, rounded once; then e^x, a sum of n, and two roundings.
+                    let tolerance = (40.0 + n as f64 + 8.0) * EPSILON * want;
+                    assert!((f64::from(got) - want).abs() <= tolerance, "{kernels:?}, {n}: {got}, {want}");
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn many_rows_are_what_single_rows_are() {
+    let mut rng = Rng::new(7);
+    let (n, tokens) = (96, 150);
+    let (w, x, up) = (matrix(DType::F32, 1, n, &mut rng), rng.normals(tokens * n, 1.0), rng.normals(tokens * n, 1.0));
+    let angles = rng.normals(tokens * 12, 1.0);
+    each_isa(|kernels| {
+        let of = |f: &dyn Fn(&[f32], &[f32], &[f32], &mut [f32])| {
+            let mut together = x.clone();
+            f(&x, &up, &angles, &mut together);
+            let mut apart = x.clone();
+            for (t, out) in apart.chunks_exact_mut(n).enumerate() {
+                f(&x[t * n..][..n], &up[t * n..][..n], &angles[t * 12..][..12], out);
+            }
+            assert_eq!(together, apart, "{kernels:?}");
+        };
+        of(&|x, _, _, out| kernels.rms_norm(x, w.matrix(), 1e-5, out));
+        of(&|x, _, _, out| kernels.layer_norm(x, w.matrix(), w.matrix(), 1e-5, out));
+        of(&|_, _, angles, out| kernels.rope(angles, angles, 12, 32, out));
+        of(&|_, up, _, out| kernels.silu_mul(up, out));
+        of(&|_, up, _, out| kernels.add(up, out));
+        of(&|_, _, _, out| kernels.gelu(out));
+        of(&|_, _, _, out| kernels.softmax(n, out));
+    });
+}
+
 /// One attention: what is cached in which type, the window, and the positions that ask.
 struct Asked {
     k: DType,
@@ -269,6 +385,34 @@ fn attention_is_softmax_of_scores_times_values() {
         }
     }
     assert_eq!(n, 44, "heads of 80 are not for blocks of 32");
+    // Every head with every group, across the ends of vectors and tiles.
+    let asked = [(0, 3), (0, 64), (300, 17), (300, 130)];
+    for (i, head_dim) in [32, 64, 80, 96, 128, 256].into_iter().enumerate() {
+        for (j, group) in [1, 3, 4].into_iter().enumerate() {
+            let (first, tokens) = asked[(i + j) % asked.len()];
+            let window = windows[(i + 4 * j) % windows.len()];
+            Asked { k: F16, v: F16, heads: (2, group, head_dim), window, first, tokens }.check();
+        }
+    }
+}
+
+#[test]
+fn attention_has_no_favourite_sizes() {
+    let check = |heads, window, first, tokens| {
+        Asked { k: DType::F16, v: DType::F16, heads, window, first, tokens }.check();
+    };
+    // Heads that no vector divides, more heads than a task takes, the largest head, one key.
+    check((5, 1, 7), None, 70, 40);
+    check((1, 3, 100), Some(33), 120, 33);
+    check((1, 40, 32), None, 600, 1);
+    check((1, 40, 32), None, 20, 30);
+    check((1, 2, 512), None, 250, 1);
+    check((1, 2, 512), None, 30, 70);
+    check((2, 2, 64), None, 0, 1);
+    // More positions than smallest chunks; and windows that leave most of them out.
+    check((1, 2, 16), None, 9000, 1);
+    check((1, 2, 16), Some(700), 9000, 2);
+    check((1, 2, 16), Some(8), 3000, 300);
 }
 
 #[test]

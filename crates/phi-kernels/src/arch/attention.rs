@@ -47,6 +47,9 @@ const BLOCK: usize = 32 * 1024;
 /// Queries of a block, however small the heads.
 const MAX_ROWS: usize = 512;
 
+/// Bytes that the processor reads at once.
+const LINE: usize = 64;
+
 /// Lanes of two vectors, at most.
 const WIDE: usize = 32;
 
@@ -145,16 +148,18 @@ impl Cached<'_> {
 #[inline(always)]
 pub(crate) fn unpack<S: Simd, F: Float>(s: S, rows: Rows<'_>, ahead: usize, stride: usize, out: &mut [f32]) {
     let decode = rows.decode();
-    for r in 0..rows.rows {
-        let bytes = &rows.bytes[r * rows.row_bytes..][..rows.row_bytes];
+    let whole = padded(rows.cols);
+    for (bytes, out) in rows.bytes.chunks_exact(rows.row_bytes).zip(out.chunks_mut(stride)) {
         if ahead > 0 {
-            for line in (0..rows.row_bytes).step_by(64) {
-                s.prefetch(bytes.as_ptr().wrapping_add(ahead + line));
+            let next = bytes.as_ptr().wrapping_add(ahead);
+            for line in 0..rows.row_bytes.div_ceil(LINE) {
+                s.prefetch(next.wrapping_add(line * LINE));
             }
         }
-        let out = &mut out[r * stride..][..padded(rows.cols)];
         F::decode(s, decode, bytes, &mut out[..rows.cols]);
-        out[rows.cols..].fill(0.0);
+        if whole > rows.cols {
+            out[rows.cols..whole].fill(0.0);
+        }
     }
 }
 
@@ -403,20 +408,22 @@ unsafe fn products<S: Simd, const NV: usize, const NC: usize>(
     b_step: usize,
     mut sums: [[S::F; NC]; NV],
 ) -> [[S::F; NC]; NV] {
-    for i in 0..n {
+    let (mut a_at, mut b_at) = (0, 0);
+    for _ in 0..n {
         // SAFETY: the caller's.
         unsafe {
             let mut rows = [s.splat(0.0); NV];
             for v in 0..NV {
-                rows[v] = s.load(a.add(i * a_step + v * S::LANES));
+                rows[v] = s.load(a.add(a_at + v * S::LANES));
             }
             for c in 0..NC {
-                let x = s.splat(b[c].add(i * b_step).read());
+                let x = s.splat(b[c].add(b_at).read());
                 for v in 0..NV {
                     sums[v][c] = s.fma(rows[v], x, sums[v][c]);
                 }
             }
         }
+        (a_at, b_at) = (a_at + a_step, b_at + b_step);
     }
     sums
 }
@@ -469,11 +476,10 @@ pub(crate) fn few<S: Simd>(
             let scores: &mut [f32; FEW_KEYS] =
                 room.scores[i * FEW_KEYS..].first_chunk_mut().expect("a row of scores for each query");
             let sees = queries.sees(i);
-            for (j, score) in scores.iter_mut().enumerate() {
-                if j >= here.len() || !sees.contains(&(here.start + j)) {
-                    *score = f32::NEG_INFINITY;
-                }
-            }
+            let begin = sees.start.clamp(here.start, here.end) - here.start;
+            let end = sees.end.clamp(here.start, here.end) - here.start;
+            scores[..begin].fill(f32::NEG_INFINITY);
+            scores[end..].fill(f32::NEG_INFINITY);
             shrink[i] = weights_of(s, scores, &mut room.max[i], &mut room.sum[i]);
         }
         v.tile(here.clone(), last, stride, &mut room.v);
@@ -501,7 +507,7 @@ unsafe fn scores_of<S: Simd, const R: usize>(s: S, dim: usize, n: usize, i: usiz
     let q = room.q[i * dim..].as_ptr();
     for j in (0..n).step_by(TOGETHER) {
         let k = room.k[j * (dim + PAD)..].as_ptr();
-        let mut sums = [[s.splat(0.0); R]; TOGETHER];
+        let mut sums = [[s.splat(0.0); TOGETHER]; R];
         for d in (0..dim).step_by(S::LANES) {
             // SAFETY: queries and keys are padded to whole vectors, and the tile to a multiple of four keys.
             unsafe {
@@ -509,18 +515,16 @@ unsafe fn scores_of<S: Simd, const R: usize>(s: S, dim: usize, n: usize, i: usiz
                 for (r, row) in rows.iter_mut().enumerate() {
                     *row = s.load(q.add(r * dim + d));
                 }
-                for (c, sums) in sums.iter_mut().enumerate() {
+                for c in 0..TOGETHER {
                     let key = s.load(k.add(c * (dim + PAD) + d));
                     for r in 0..R {
-                        sums[r] = s.fma(rows[r], key, sums[r]);
+                        sums[r][c] = s.fma(rows[r], key, sums[r][c]);
                     }
                 }
             }
         }
-        for (c, sums) in sums.into_iter().enumerate() {
-            for (r, sum) in sums.into_iter().enumerate() {
-                room.scores[(i + r) * FEW_KEYS + j + c] = s.sum(sum);
-            }
+        for (r, sums) in sums.into_iter().enumerate() {
+            room.scores[(i + r) * FEW_KEYS + j..][..TOGETHER].copy_from_slice(&s.sum_each(sums));
         }
     }
     R

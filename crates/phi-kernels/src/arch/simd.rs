@@ -36,6 +36,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn exp2i(self, n: Self::F) -> Self::F;
     /// The sum of all lanes.
     fn sum(self, a: Self::F) -> f32;
+    /// The sums of all lanes of four vectors.
+    fn sum_each(self, a: [Self::F; 4]) -> [f32; 4];
     /// The largest lane.
     fn largest(self, a: Self::F) -> f32;
     /// `LANES` half floats.
@@ -141,6 +143,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn pairs_rows(self, _columns: usize, _sub: usize) -> bool {
         true
     }
+    /// Whether [`Simd::dot`] wants each scale in all lanes, to where it comes by a load from memory; else they are vectors.
+    const LOADS_SCALES: bool;
     /// Running sums of a row's products, in lanes of floats; only their sum means something.
     type G: Copy;
     /// Whether [`Simd::dot`] takes codes of 8 bits as signed (less 128) or as they are.

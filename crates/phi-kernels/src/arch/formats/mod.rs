@@ -68,9 +68,11 @@ unsafe fn block_scales<S: Simd, const BYTES: usize>(s: S, group: *const u8, out:
         *bits = unsafe { read_u16(group.add(i * BYTES)) };
     }
     out[..8].copy_from_slice(&s.f16x8(bits));
-    // From memory a scale comes to all lanes by a load. Out of the register it was computed in, as the compiler would
-    // have it, it takes two shuffles more, of which there are many here already.
-    black_box(out);
+    if S::LOADS_SCALES {
+        // Out of the register it was computed in, as the compiler would have it, a scale takes two shuffles more, of which
+        // there are many here already.
+        black_box(out);
+    }
 }
 
 /// The one list of formats with kernels of their own: `$integer` with `$i` naming a [`Format`], or `$floating` with `$f`

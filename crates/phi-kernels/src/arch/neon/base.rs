@@ -83,24 +83,10 @@ impl Simd for Neon {
         w: *const i8,
         _plane: usize,
         a: [*const u8; NC],
-        mut sums: [[int32x4_t; NC]; NV],
+        sums: [[int32x4_t; NC]; NV],
     ) -> [[int32x4_t; NC]; NV] {
         // SAFETY: the caller's; `self` proves NEON.
-        unsafe {
-            let here = if BITS == 8 {
-                wide::<K4, NV, NC>(w, a)
-            } else {
-                // Twice as many products in each lane as there are steps.
-                const { assert!(BITS == 8 || (2 * K4) << (BITS - 1) <= 256, "256 · 127 is the most that 16 bits hold") };
-                narrow::<K4, NV, NC>(w, a)
-            };
-            for v in 0..NV {
-                for c in 0..NC {
-                    sums[v][c] = vaddq_s32(sums[v][c], here[v][c]);
-                }
-            }
-            sums
-        }
+        unsafe { if BITS == 8 { wide::<K4, NV, NC>(w, a, sums) } else { narrow::<BITS, K4, NV, NC>(w, a, sums) } }
     }
 }
 
@@ -114,32 +100,42 @@ unsafe fn pair(a: int32x4_t, b: int32x4_t) -> int16x8_t {
     unsafe { vpaddq_s16(vreinterpretq_s16_s32(a), vreinterpretq_s16_s32(b)) }
 }
 
-/// [`Simd::panel_dot`] of codes whose products add up in 16 bits. A vector of codes is two times two rows.
+/// [`Simd::panel_dot`] of codes below 8 bits, whose products add up in 16 bits. A vector of codes is two times two rows.
 ///
 /// # Safety
 /// That of `panel_dot`.
 #[inline(always)]
-unsafe fn narrow<const K4: usize, const NV: usize, const NC: usize>(
+unsafe fn narrow<const BITS: u32, const K4: usize, const NV: usize, const NC: usize>(
     w: *const i8,
     a: [*const u8; NC],
+    mut sums: [[int32x4_t; NC]; NV],
 ) -> [[int32x4_t; NC]; NV] {
+    // A lane has one product of each step, and two lanes are added: 256 · 127 is the most that 16 bits hold.
+    let chain = 256 >> BITS;
     // SAFETY: the caller's.
     unsafe {
-        let mut pairs = [[[vdupq_n_s16(0); 2]; NC]; NV];
-        for k in 0..K4 {
-            let mut rows = [vdupq_n_s8(0); NV];
-            for v in 0..NV {
-                rows[v] = vld1q_s8(w.add(k * TILE_STRIDE + v * 16));
-            }
-            for c in 0..NC {
-                let x = vreinterpretq_s8_s32(vld1q_dup_s32(a[c].add(4 * k).cast()));
+        for first in (0..K4).step_by(chain) {
+            let mut pairs = [[[vdupq_n_s16(0); 2]; NC]; NV];
+            for k in first..K4.min(first + chain) {
+                let mut rows = [vdupq_n_s8(0); NV];
                 for v in 0..NV {
-                    pairs[v][c][0] = vmlal_s8(pairs[v][c][0], vget_low_s8(rows[v]), vget_low_s8(x));
-                    pairs[v][c][1] = vmlal_high_s8(pairs[v][c][1], rows[v], x);
+                    rows[v] = vld1q_s8(w.add(k * TILE_STRIDE + v * 16));
+                }
+                for c in 0..NC {
+                    let x = vreinterpretq_s8_s32(vld1q_dup_s32(a[c].add(4 * k).cast()));
+                    for v in 0..NV {
+                        pairs[v][c][0] = vmlal_s8(pairs[v][c][0], vget_low_s8(rows[v]), vget_low_s8(x));
+                        pairs[v][c][1] = vmlal_high_s8(pairs[v][c][1], rows[v], x);
+                    }
+                }
+            }
+            for v in 0..NV {
+                for c in 0..NC {
+                    sums[v][c] = vpadalq_s16(sums[v][c], vpaddq_s16(pairs[v][c][0], pairs[v][c][1]));
                 }
             }
         }
-        pairs.map(|pairs| pairs.map(|[low, high]| vpaddlq_s16(vpaddq_s16(low, high))))
+        sums
     }
 }
 
@@ -151,10 +147,11 @@ unsafe fn narrow<const K4: usize, const NV: usize, const NC: usize>(
 unsafe fn wide<const K4: usize, const NV: usize, const NC: usize>(
     w: *const i8,
     a: [*const u8; NC],
+    mut sums: [[int32x4_t; NC]; NV],
 ) -> [[int32x4_t; NC]; NV] {
     // SAFETY: the caller's.
     unsafe {
-        let mut sums = [[[vdupq_n_s32(0); 2]; NC]; NV];
+        let mut halves = [[[vdupq_n_s32(0); 2]; NC]; NV];
         for k in (0..K4).step_by(2) {
             let mut rows = [[vdupq_n_s8(0); 2]; NV];
             for v in 0..NV {
@@ -171,12 +168,17 @@ unsafe fn wide<const K4: usize, const NV: usize, const NC: usize>(
                     let low = vmull_s8(vget_low_s8(rows[v][0]), vget_low_s8(x[0]));
                     let low = vmlal_s8(low, vget_low_s8(rows[v][1]), vget_low_s8(x[1]));
                     let high = vmlal_high_s8(vmull_high_s8(rows[v][0], x[0]), rows[v][1], x[1]);
-                    sums[v][c][0] = vpadalq_s16(sums[v][c][0], low);
-                    sums[v][c][1] = vpadalq_s16(sums[v][c][1], high);
+                    halves[v][c][0] = vpadalq_s16(halves[v][c][0], low);
+                    halves[v][c][1] = vpadalq_s16(halves[v][c][1], high);
                 }
             }
         }
-        sums.map(|sums| sums.map(|[low, high]| vpaddq_s32(low, high)))
+        for v in 0..NV {
+            for c in 0..NC {
+                sums[v][c] = vaddq_s32(sums[v][c], vpaddq_s32(halves[v][c][0], halves[v][c][1]));
+            }
+        }
+        sums
     }
 }
 

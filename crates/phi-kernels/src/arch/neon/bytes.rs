@@ -159,6 +159,7 @@ macro_rules! bytes_128 {
 
         // NEON multiplies signed bytes with signed ones.
         const SIGNED_BYTES: bool = true;
+        const LOADS_SCALES: bool = false;
         const ROWS: usize = 2;
         const BIAS: u8 = 0;
         const SPLIT: bool = false;

@@ -11,13 +11,12 @@ pub(super) fn prefetch(p: *const u8) {
     unsafe { asm!("prfm pldl1strm, [{}]", in(reg) p, options(nostack, preserves_flags, readonly)) }
 }
 
-/// `word`, of which the compiler does not know how it came about.
+/// `word`, of which the compiler does not know how it came about: it would put it together lane by lane.
 #[inline(always)]
-pub(super) fn vector(word: u64) -> uint64x1_t {
-    let vector: uint64x1_t;
-    // SAFETY: a move; every 64-bit Arm has NEON.
-    unsafe { asm!("fmov {0:d}, {1}", out(vreg) vector, in(reg) word, options(pure, nomem, nostack, preserves_flags)) };
-    vector
+pub(super) fn keep(mut word: u64) -> u64 {
+    // SAFETY: no instruction at all.
+    unsafe { asm!("/* {0} */", inout(reg) word, options(pure, nomem, nostack, preserves_flags)) };
+    word
 }
 
 /// Transposes four rows of four words.
@@ -119,6 +118,13 @@ macro_rules! float_128 {
             unsafe { vaddvq_f32(a) }
         }
         #[inline(always)]
+        fn sum_each(self, [a, b, c, d]: [float32x4_t; 4]) -> [f32; 4] {
+            let mut out = [0.0; 4];
+            // SAFETY: `self` proves NEON, and `out` has four floats.
+            unsafe { vst1q_f32(out.as_mut_ptr(), vpaddq_f32(vpaddq_f32(a, b), vpaddq_f32(c, d))) };
+            out
+        }
+        #[inline(always)]
         fn largest(self, a: float32x4_t) -> f32 {
             // SAFETY: `self` proves NEON.
             unsafe { vmaxvq_f32(a) }
@@ -164,7 +170,7 @@ macro_rules! float_128 {
                 let word = word.iter().rev().fold(0, |word, &bits| word << 16 | u64::from(bits));
                 // SAFETY: `self` proves NEON; `out` has four values from `4 i` on.
                 unsafe {
-                    let word = $crate::arch::neon::float::vector(word);
+                    let word = vcreate_u64($crate::arch::neon::float::keep(word));
                     vst1q_f32(out.as_mut_ptr().add(4 * i), vcvt_f32_f16(vreinterpret_f16_u64(word)));
                 }
             }

@@ -7,6 +7,7 @@ macro_rules! bytes_256 {
     () => {
         type B = __m256i;
         type G = __m256;
+        const LOADS_SCALES: bool = true;
 
         #[inline(always)]
         unsafe fn load_bytes(self, p: *const u8) -> __m256i {

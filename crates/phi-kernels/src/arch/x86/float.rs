@@ -134,6 +134,23 @@ macro_rules! float_256 {
             unsafe { $crate::arch::x86::float::sum_256(a) }
         }
         #[inline(always)]
+        fn sum_each(self, [a, b, c, d]: [__m256; 4]) -> [f32; 4] {
+            let mut out = [0.0; 4];
+            // SAFETY: `self` proves AVX2, and `out` has four floats.
+            unsafe {
+                // Lane `4l + i` of each pair of sums is half of lanes `4l` to `4l + 3` of vector `i`.
+                let ab = _mm256_add_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+                let cd = _mm256_add_ps(_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+                let (ab, cd) = (_mm256_castps_pd(ab), _mm256_castps_pd(cd));
+                let low = _mm256_castpd_ps(_mm256_unpacklo_pd(ab, cd));
+                let high = _mm256_castpd_ps(_mm256_unpackhi_pd(ab, cd));
+                let x = _mm256_add_ps(low, high);
+                let x = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
+                _mm_storeu_ps(out.as_mut_ptr(), x);
+            }
+            out
+        }
+        #[inline(always)]
         fn largest(self, a: __m256) -> f32 {
             // SAFETY: `self` proves AVX2.
             unsafe { $crate::arch::x86::float::largest_256(a) }
