@@ -6,7 +6,7 @@ use super::tile::{GROUP, PANEL, Scales};
 use super::{Acts, Rows, SIDE};
 
 /// Rows that the prefetch runs ahead.
-const AHEAD: usize = 8;
+const AHEAD: usize = 4;
 
 /// `out[r / PANEL, c, r % PANEL] = Σ_k w[r, k] · a[c, k]`
 ///
@@ -66,17 +66,30 @@ unsafe fn rows<S: Simd, F: Format, const R: usize, const N: usize>(
     let ahead = base.wrapping_add(AHEAD * w.row_bytes);
     let rows: [usize; R] = std::array::from_fn(|i| (r + i).min(w.rows - 1));
     let mut sums = [[s.zero_g(); N]; R];
+    let mut scales = [const { [Scales::ZERO; R] }; 2];
     let whole = w.cols / GROUP;
-    for b in 0..whole {
-        for line in 0..(R * F::BYTES).div_ceil(64) {
-            s.prefetch(ahead.wrapping_add(b * R * F::BYTES + 64 * line));
-        }
+    let groups = |b: usize| {
         let mut groups = [base; R];
         for (i, group) in groups.iter_mut().enumerate() {
             *group = base.wrapping_add((rows[i] - r) * w.row_bytes + b * F::BYTES);
         }
+        groups
+    };
+    if whole > 0 {
+        // SAFETY: the rows have a group.
+        unsafe { all_scales::<S, F, R>(s, groups(0), &mut scales[0]) };
+    }
+    for b in 0..whole {
+        for line in 0..(R * F::BYTES).div_ceil(64) {
+            s.prefetch(ahead.wrapping_add(b * R * F::BYTES + 64 * line));
+        }
+        // Scales take a while until they can be multiplied with: they are ready a group before. And out of memory, where
+        // the index keeps them, a scale comes to every lane by a load; out of the register it was computed in, by shuffles.
         // SAFETY: the rows have `whole` groups.
-        unsafe { group::<S, F, R, N>(s, groups, acts, first, b, &mut sums) };
+        unsafe {
+            all_scales::<S, F, R>(s, groups((b + 1).min(whole - 1)), &mut scales[(b + 1) % 2]);
+            group::<S, F, R, N>(s, groups(b), &scales[b % 2], acts, first, b, &mut sums);
+        }
     }
     if !w.cols.is_multiple_of(GROUP) {
         let mut tails = [[0_u8; 512]; R];
@@ -86,7 +99,10 @@ unsafe fn rows<S: Simd, F: Format, const R: usize, const N: usize>(
             groups[i] = tail.as_ptr();
         }
         // SAFETY: a tail has more bytes than any group.
-        unsafe { group::<S, F, R, N>(s, groups, acts, first, whole, &mut sums) };
+        unsafe {
+            all_scales::<S, F, R>(s, groups, &mut scales[0]);
+            group::<S, F, R, N>(s, groups, &scales[0], acts, first, whole, &mut sums);
+        }
     }
     for (i, sums) in sums.into_iter().enumerate() {
         let (panel, lane) = (rows[i] / PANEL, rows[i] % PANEL);
@@ -96,21 +112,40 @@ unsafe fn rows<S: Simd, F: Format, const R: usize, const N: usize>(
     }
 }
 
+/// # Safety
+/// Each group has the format's bytes.
+#[inline(always)]
+unsafe fn all_scales<S: Simd, F: Format, const R: usize>(s: S, groups: [*const u8; R], scales: &mut [Scales; R]) {
+    for (scales, group) in scales.iter_mut().zip(groups) {
+        let mut all = Scales::ZERO;
+        // SAFETY: the caller's.
+        unsafe { F::scales(s, group, &mut all) };
+        // Only what is asked for: the rest then is not computed.
+        if F::WHOLE && S::WHOLE {
+            (scales.d, scales.whole) = (all.d, all.whole);
+            if F::MIN {
+                (scales.dmin, scales.whole_min) = (all.dmin, all.whole_min);
+            }
+        } else {
+            scales.scale = all.scale;
+            if F::MIN {
+                scales.min = all.min;
+            }
+        }
+    }
+}
+
 /// Adds what 256 values of each row give with each column.
 #[inline(always)]
 unsafe fn group<S: Simd, F: Format, const R: usize, const N: usize>(
     s: S,
     groups: [*const u8; R],
+    scales: &[Scales; R],
     acts: Acts<'_>,
     first: usize,
     b: usize,
     sums: &mut [[S::G; N]; R],
 ) {
-    let mut scales = [Scales::ZERO; R];
-    for (scales, group) in scales.iter_mut().zip(groups) {
-        // SAFETY: the caller's.
-        unsafe { F::scales(s, group, scales) };
-    }
     let mut q = [acts.q.as_ptr(); N];
     let mut sides: [&[f32; SIDE]; N] = [acts.side(b, first); N];
     for c in 0..N {
@@ -130,7 +165,7 @@ unsafe fn group<S: Simd, F: Format, const R: usize, const N: usize>(
                 for r in 0..R {
                     let codes = F::codes(s, groups[r], $i);
                     for c in 0..N {
-                        g[r][c] = dot::<S, F, $i>(s, g[r][c], codes, a[c], &scales[r].scale);
+                        g[r][c] = s.dot::<F, $i>(g[r][c], codes, a[c], &scales[r]);
                     }
                 }
             }
@@ -139,16 +174,22 @@ unsafe fn group<S: Simd, F: Format, const R: usize, const N: usize>(
     step!(0 1 2 3 4 5 6 7);
     for r in 0..R {
         for c in 0..N {
-            if F::MIN {
-                g[r][c] = sums_of_subs::<S, F>(s, g[r][c], &scales[r].min, sides[c]);
-            } else if !(S::SIGNED_BYTES && F::BITS == 8) {
-                // Half of the codes' range stands for 0.
-                let middle = -((1_u32 << (F::BITS - 1)) as f32);
-                let zero = sums_of_subs::<S, F>(s, s.zero_g(), &scales[r].scale, sides[c]);
-                g[r][c] = s.scale_g(g[r][c], zero, middle);
-            }
+            g[r][c] = s.zero_points::<F>(g[r][c], &scales[r], sides[c]);
             sums[r][c] = s.scale_g(sums[r][c], g[r][c], sides[c][0]);
         }
+    }
+}
+
+/// [`Simd::zero_points`] in floats.
+#[inline(always)]
+pub(super) fn zero_points<S: Simd, F: Format>(s: S, g: S::G, scales: &Scales, side: &[f32; SIDE]) -> S::G {
+    if F::MIN {
+        sums_of_subs::<S, F>(s, g, &scales.min, side)
+    } else if S::SIGNED_BYTES && F::BITS == 8 {
+        g
+    } else {
+        let zero = sums_of_subs::<S, F>(s, s.zero_g(), &scales.scale, side);
+        s.scale_g(g, zero, -((1_u32 << (F::BITS - 1)) as f32))
     }
 }
 
@@ -161,19 +202,6 @@ fn sums_of_subs<S: Simd, F: Format>(s: S, g: S::G, factor: &[f32; 16], side: &[f
     } else {
         let [low, high] = side_sums16(side);
         s.fma_g(s.fma_g(g, &factor[0], low), &factor[1], high)
-    }
-}
-
-/// [`Simd::dot`]; the width of codes and the length of sub-blocks are constants only through the arms.
-#[inline(always)]
-fn dot<S: Simd, F: Format, const STEP: usize>(s: S, g: S::G, codes: S::B, a: S::B, scales: &[f32; 16]) -> S::G {
-    match (const { F::SUB }, const { F::BITS }) {
-        (32, 0..=4) => s.dot::<4, 32, STEP>(g, codes, a, scales),
-        (32, 5..=6) => s.dot::<6, 32, STEP>(g, codes, a, scales),
-        (32, _) => s.dot::<8, 32, STEP>(g, codes, a, scales),
-        (_, 0..=4) => s.dot::<4, 16, STEP>(g, codes, a, scales),
-        (_, 5..=6) => s.dot::<6, 16, STEP>(g, codes, a, scales),
-        (_, _) => s.dot::<8, 16, STEP>(g, codes, a, scales),
     }
 }
 

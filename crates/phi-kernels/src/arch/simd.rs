@@ -5,7 +5,10 @@
 //! and without `target_feature` of its own, so that it becomes part of the kernel, whose outermost function enables
 //! the features.
 
-use super::tile::PANEL;
+use super::SIDE;
+use super::formats::Format;
+use super::gemv::zero_points;
+use super::tile::{PANEL, Scales};
 
 /// One instruction set.
 pub(crate) trait Simd: Copy + Send + Sync + 'static {
@@ -78,6 +81,29 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         }
         scales
     }
+    /// Eight scales and eight minima of 6 bits: low ones as they lie, two bits of high ones above each low one.
+    ///
+    /// # Safety
+    /// 12 bytes are readable, and the four before them.
+    #[inline(always)]
+    unsafe fn six_bits(self, p: *const u8) -> [[u8; 8]; 2] {
+        // SAFETY: the caller's.
+        let [u0, u1, u2] = unsafe { p.cast::<[u32; 3]>().read_unaligned() }.map(u32::from_le);
+        let scale = [u0 & 0x3f3f_3f3f, (u2 & 0x0f0f_0f0f) | ((u0 >> 2) & 0x3030_3030)];
+        let min = [u1 & 0x3f3f_3f3f, ((u2 >> 4) & 0x0f0f_0f0f) | ((u1 >> 2) & 0x3030_3030)];
+        [scale, min].map(|[low, high]| (u64::from(low) | u64::from(high) << 32).to_le_bytes())
+    }
+    /// Scales of sub-blocks as [`Scales::whole`] has them.
+    #[inline(always)]
+    fn widen(self, q: [u8; 8]) -> [i16; 8] {
+        q.map(i16::from)
+    }
+    /// Those at even and those at odd places.
+    #[inline(always)]
+    fn split(self, q: [[i8; 8]; 2]) -> [[i16; 8]; 2] {
+        let q = q.as_flattened();
+        [0, 1].map(|odd| std::array::from_fn(|i| i16::from(q[2 * i + odd])))
+    }
     /// One half float.
     fn f16(self, bits: u16) -> f32;
     /// One half float in every lane.
@@ -85,8 +111,11 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn splat_f16(self, bits: u16) -> Self::F {
         self.splat(self.f16(bits))
     }
-    /// Eight half floats, often the scales of eight blocks.
-    fn f16x8(self, bits: [u16; 8]) -> [f32; 8];
+    /// Eight half floats, `STRIDE` bytes apart: the scales of eight blocks.
+    ///
+    /// # Safety
+    /// Four bytes are readable at each.
+    unsafe fn f16x8<const STRIDE: usize>(self, p: *const u8) -> [f32; 8];
 
     /// Asks for the cache line at `p`, which may point anywhere.
     fn prefetch(self, p: *const u8);
@@ -143,23 +172,23 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn pairs_rows(self, _columns: usize, _sub: usize) -> bool {
         true
     }
-    /// Whether [`Simd::dot`] wants each scale in all lanes, to where it comes by a load from memory; else they are vectors.
-    const LOADS_SCALES: bool;
+    /// Whether [`Simd::dot`] and [`Simd::zero_points`] want scales and minima as whole numbers, where a format has them so.
+    const WHOLE: bool;
     /// Running sums of a row's products, in lanes of floats; only their sum means something.
     type G: Copy;
     /// Whether [`Simd::dot`] takes codes of 8 bits as signed (less 128) or as they are.
     const SIGNED_BYTES: bool;
     fn zero_g(self) -> Self::G;
-    /// Adds the products of 32 codes, below `2^BITS`, with 32 signed activations, each `SUB` of them times their scale.
+    /// Adds the products of 32 of a format's codes with 32 signed activations, times the scales of their sub-blocks.
     ///
     /// A group is eight calls, `STEP` from 0 to 7; the sums are whole after the last.
-    fn dot<const BITS: u32, const SUB: usize, const STEP: usize>(
-        self,
-        g: Self::G,
-        codes: Self::B,
-        a: Self::B,
-        scales: &[f32; 16],
-    ) -> Self::G;
+    fn dot<F: Format, const STEP: usize>(self, g: Self::G, codes: Self::B, a: Self::B, scales: &Scales) -> Self::G;
+    /// After the last step, adds what minima give, or takes off what the middle of the codes' range gave that stands for
+    /// 0; `side` are the sums of activations.
+    #[inline(always)]
+    fn zero_points<F: Format>(self, g: Self::G, scales: &Scales, side: &[f32; SIDE]) -> Self::G {
+        zero_points::<Self, F>(self, g, scales, side)
+    }
     /// `g + a[lane] · b[lane]`
     fn fma_g(self, g: Self::G, a: &[f32; 8], b: &[f32; 8]) -> Self::G;
     /// `sum + g · scale`

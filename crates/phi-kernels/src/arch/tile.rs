@@ -40,10 +40,17 @@ pub(crate) struct FloatTile {
 pub(crate) struct Scales {
     pub(crate) scale: [f32; 16],
     pub(crate) min: [f32; 16],
+    /// For formats with whole scales: values `32 i + 16 h` to `32 i + 16 h + 15` have the scale `d · whole[h][i]`,
+    pub(crate) whole: [[i16; 8]; 2],
+    /// and the minimum `−dmin · whole_min[h][i]`.
+    pub(crate) whole_min: [[i16; 8]; 2],
+    pub(crate) d: f32,
+    pub(crate) dmin: f32,
 }
 
 impl Scales {
-    pub(crate) const ZERO: Scales = Scales { scale: [0.0; 16], min: [0.0; 16] };
+    pub(crate) const ZERO: Scales =
+        Scales { scale: [0.0; 16], min: [0.0; 16], whole: [[0; 8]; 2], whole_min: [[0; 8]; 2], d: 0.0, dmin: 0.0 };
 }
 
 /// Panels of rows that share a pass over the activations.

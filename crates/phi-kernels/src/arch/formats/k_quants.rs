@@ -7,6 +7,17 @@ use super::{Format, read_u16, read_u32};
 use crate::arch::simd::Simd;
 use crate::arch::tile::Scales;
 
+const NIBBLES: u64 = 0x0f0f_0f0f_0f0f_0f0f;
+
+/// Sixteen scales, `d` times as many small numbers.
+#[inline(always)]
+fn small_scales<S: Simd>(s: S, d: f32, q: [[i8; 8]; 2], out: &mut Scales) {
+    out.d = d;
+    out.whole = s.split(q);
+    out.scale[..8].copy_from_slice(&s.scale_i8(d, q[0]));
+    out.scale[8..].copy_from_slice(&s.scale_i8(d, q[1]));
+}
+
 /// 16 bytes of scale and minimum (4 bits each), 64 bytes of pairs, `d`, `dmin`.
 pub(crate) struct Q2K;
 
@@ -15,17 +26,21 @@ impl Format for Q2K {
     const SUB: usize = 16;
     const BITS: u32 = 2;
     const MIN: bool = true;
+    const WHOLE: bool = true;
 
     #[inline(always)]
     unsafe fn scales<S: Simd>(s: S, group: *const u8, out: &mut Scales) {
         // SAFETY: the caller's.
-        let (d, dmin) = unsafe { (s.f16(read_u16(group.add(80))), s.f16(read_u16(group.add(82)))) };
-        for j in 0..16 {
-            // SAFETY: the caller's.
-            let both = unsafe { group.add(j).read() };
-            out.scale[j] = d * f32::from(both & 15);
-            out.min[j] = -dmin * f32::from(both >> 4);
-        }
+        let (d, dmin, both) = unsafe {
+            (s.f16(read_u16(group.add(80))), s.f16(read_u16(group.add(82))), group.cast::<[[u8; 8]; 2]>().read())
+        };
+        let both = both.map(u64::from_le_bytes);
+        small_scales(s, d, both.map(|both| (both & NIBBLES).to_le_bytes().map(|b| b as i8)), out);
+        let min = both.map(|both| ((both >> 4) & NIBBLES).to_le_bytes());
+        out.dmin = dmin;
+        out.whole_min = s.split(min.map(|min| min.map(|b| b as i8)));
+        out.min[..8].copy_from_slice(&s.scale_u8(-dmin, min[0]));
+        out.min[8..].copy_from_slice(&s.scale_u8(-dmin, min[1]));
     }
     #[inline(always)]
     unsafe fn codes<S: Simd>(s: S, group: *const u8, i: usize) -> S::B {
@@ -43,6 +58,7 @@ impl Format for Q3K {
     const SUB: usize = 16;
     const BITS: u32 = 3;
     const MIN: bool = false;
+    const WHOLE: bool = true;
 
     #[inline(always)]
     unsafe fn scales<S: Simd>(s: S, group: *const u8, out: &mut Scales) {
@@ -51,12 +67,13 @@ impl Format for Q3K {
             let p = group.add(96);
             (s.f16(read_u16(group.add(108))), [read_u32(p), read_u32(p.add(4)), read_u32(p.add(8))])
         };
-        for (q, low) in [w[0], w[1], w[0] >> 4, w[1] >> 4].into_iter().enumerate() {
-            let word = (low & 0x0f0f_0f0f) | ((w[2] >> (2 * q)) & 0x0303_0303) << 4;
-            for (j, byte) in word.to_le_bytes().into_iter().enumerate() {
-                out.scale[4 * q + j] = d * (i32::from(byte) - 32) as f32;
-            }
-        }
+        let word = |q: usize, low: u32| {
+            let six_bits = (low & 0x0f0f_0f0f) | ((w[2] >> (2 * q)) & 0x0303_0303) << 4;
+            // Less 32, byte by byte.
+            u64::from(((six_bits | 0x8080_8080) - 0x2020_2020) ^ 0x8080_8080)
+        };
+        let scales = [word(0, w[0]) | word(1, w[1]) << 32, word(2, w[0] >> 4) | word(3, w[1] >> 4) << 32];
+        small_scales(s, d, scales.map(|scales| scales.to_le_bytes().map(|b| b as i8)), out);
     }
     #[inline(always)]
     unsafe fn codes<S: Simd>(s: S, group: *const u8, i: usize) -> S::B {
@@ -75,20 +92,13 @@ impl Format for Q3K {
 #[inline(always)]
 unsafe fn packed_scales<S: Simd>(s: S, group: *const u8, out: &mut Scales) {
     // SAFETY: the caller's.
-    let (d, dmin, u0, u1, u2) = unsafe {
-        (
-            s.f16(read_u16(group)),
-            s.f16(read_u16(group.add(2))),
-            read_u32(group.add(4)),
-            read_u32(group.add(8)),
-            read_u32(group.add(12)),
-        )
-    };
-    let scale = [u0 & 0x3f3f_3f3f, (u2 & 0x0f0f_0f0f) | ((u0 >> 2) & 0x3030_3030)];
-    let min = [u1 & 0x3f3f_3f3f, ((u2 >> 4) & 0x0f0f_0f0f) | ((u1 >> 2) & 0x3030_3030)];
-    let bytes = |[low, high]: [u32; 2]| (u64::from(low) | u64::from(high) << 32).to_le_bytes();
-    out.scale[..8].copy_from_slice(&s.scale_u8(d, bytes(scale)));
-    out.min[..8].copy_from_slice(&s.scale_u8(-dmin, bytes(min)));
+    unsafe {
+        (out.d, out.dmin) = (s.f16(read_u16(group)), s.f16(read_u16(group.add(2))));
+        let [scale, min] = s.six_bits(group.add(4));
+        (out.whole, out.whole_min) = ([s.widen(scale); 2], [s.widen(min); 2]);
+        out.scale[..8].copy_from_slice(&s.scale_u8(out.d, scale));
+        out.min[..8].copy_from_slice(&s.scale_u8(-out.dmin, min));
+    }
 }
 
 /// `d`, `dmin`, packed scales, 128 bytes of nibbles.
@@ -99,6 +109,7 @@ impl Format for Q4K {
     const SUB: usize = 32;
     const BITS: u32 = 4;
     const MIN: bool = true;
+    const WHOLE: bool = true;
 
     #[inline(always)]
     unsafe fn scales<S: Simd>(s: S, group: *const u8, out: &mut Scales) {
@@ -121,6 +132,7 @@ impl Format for Q5K {
     const SUB: usize = 32;
     const BITS: u32 = 5;
     const MIN: bool = true;
+    const WHOLE: bool = true;
 
     #[inline(always)]
     unsafe fn scales<S: Simd>(s: S, group: *const u8, out: &mut Scales) {
@@ -145,13 +157,13 @@ impl Format for Q6K {
     const SUB: usize = 16;
     const BITS: u32 = 6;
     const MIN: bool = false;
+    const WHOLE: bool = true;
 
     #[inline(always)]
     unsafe fn scales<S: Simd>(s: S, group: *const u8, out: &mut Scales) {
         // SAFETY: the caller's.
         let (d, scales) = unsafe { (s.f16(read_u16(group.add(208))), group.add(192).cast::<[[i8; 8]; 2]>().read()) };
-        out.scale[..8].copy_from_slice(&s.scale_i8(d, scales[0]));
-        out.scale[8..].copy_from_slice(&s.scale_i8(d, scales[1]));
+        small_scales(s, d, scales, out);
     }
     #[inline(always)]
     unsafe fn codes<S: Simd>(s: S, group: *const u8, i: usize) -> S::B {

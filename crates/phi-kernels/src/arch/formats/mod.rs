@@ -11,8 +11,6 @@ pub(crate) use float::{Bf16, F16, F32, Float, Other};
 pub(crate) use iq4::{Iq4Nl, Iq4Xs};
 pub(crate) use k_quants::{Q2K, Q3K, Q4K, Q5K, Q6K};
 
-use std::hint::black_box;
-
 use super::simd::Simd;
 use super::tile::Scales;
 
@@ -26,6 +24,8 @@ pub(crate) trait Format: 'static {
     const BITS: u32;
     /// Whether sub-blocks have a minimum.
     const MIN: bool;
+    /// Whether scales of sub-blocks are whole numbers times a number of the group.
+    const WHOLE: bool = false;
 
     /// Scales, and minima where the format has them.
     ///
@@ -62,17 +62,8 @@ unsafe fn read_u32(p: *const u8) -> u32 {
 /// Eight blocks are readable.
 #[inline(always)]
 unsafe fn block_scales<S: Simd, const BYTES: usize>(s: S, group: *const u8, out: &mut [f32; 16]) {
-    let mut bits = [0; 8];
-    for (i, bits) in bits.iter_mut().enumerate() {
-        // SAFETY: the caller's.
-        *bits = unsafe { read_u16(group.add(i * BYTES)) };
-    }
-    out[..8].copy_from_slice(&s.f16x8(bits));
-    if S::LOADS_SCALES {
-        // Out of the register it was computed in, as the compiler would have it, a scale takes two shuffles more, of which
-        // there are many here already.
-        black_box(out);
-    }
+    // SAFETY: the caller's; a block has more bytes than two.
+    out[..8].copy_from_slice(&unsafe { s.f16x8::<BYTES>(group) });
 }
 
 /// The one list of formats with kernels of their own: `$integer` with `$i` naming a [`Format`], or `$floating` with `$f`

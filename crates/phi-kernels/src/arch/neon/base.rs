@@ -5,7 +5,9 @@ use std::arch::is_aarch64_feature_detected;
 
 use super::bytes::bytes_128;
 use super::float::float_128;
+use crate::arch::formats::Format;
 use crate::arch::simd::{Simd, TILE_STRIDE};
+use crate::arch::tile::Scales;
 
 /// The processor runs NEON.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,16 +24,16 @@ impl Simd for Neon {
     bytes_128!();
 
     #[inline(always)]
-    fn dot<const BITS: u32, const SUB: usize, const STEP: usize>(
+    fn dot<F: Format, const STEP: usize>(
         self,
         g: Self::G,
         codes: uint8x16x2_t,
         a: uint8x16x2_t,
-        scales: &[f32; 16],
+        scales: &Scales,
     ) -> Self::G {
         // SAFETY: `self` proves NEON.
         unsafe {
-            let sign = vdupq_n_u8(if BITS == 8 { 128 } else { 0 });
+            let sign = vdupq_n_u8(if F::BITS == 8 { 128 } else { 0 });
             let w = [codes.0, codes.1].map(|w| vreinterpretq_s8_u8(veorq_u8(w, sign)));
             let a = [a.0, a.1].map(|a| vreinterpretq_s8_u8(a));
             // Two products in each lane, 2 · 128 · 127 at most; or four of narrow codes, 4 · 63 · 127.
@@ -39,24 +41,24 @@ impl Simd for Neon {
             let low = vmlal_high_s8(mul(0), w[0], a[0]);
             let high = vmlal_high_s8(mul(1), w[1], a[1]);
             let all = vmlal_high_s8(vmlal_s8(low, vget_low_s8(w[1]), vget_low_s8(a[1])), w[1], a[1]);
-            match BITS {
+            match F::BITS {
                 8 => {
                     let low = vpaddlq_s16(low);
-                    let sums = if SUB == 32 { vpadalq_s16(low, high) } else { vpaddq_s32(low, vpaddlq_s16(high)) };
-                    g.take::<SUB, STEP>(sums, |a, b| vpaddq_s32(a, b), |a, b| vpaddq_s32(a, b), scales)
+                    let sums = if F::SUB == 32 { vpadalq_s16(low, high) } else { vpaddq_s32(low, vpaddlq_s16(high)) };
+                    g.take::<F, STEP>(sums, |a, b| vpaddq_s32(a, b), |a, b| vpaddq_s32(a, b), &scales.scale)
                 }
                 5.. => {
-                    let sums = vpaddlq_s16(if SUB == 32 { all } else { vpaddq_s16(low, high) });
-                    g.take::<SUB, STEP>(sums, |a, b| vpaddq_s32(a, b), |a, b| vpaddq_s32(a, b), scales)
+                    let sums = vpaddlq_s16(if F::SUB == 32 { all } else { vpaddq_s16(low, high) });
+                    g.take::<F, STEP>(sums, |a, b| vpaddq_s32(a, b), |a, b| vpaddq_s32(a, b), &scales.scale)
                 }
                 // Sixteen, 16 · 15 · 127 at most.
                 _ => {
-                    let sums = if SUB == 32 { all } else { vpaddq_s16(low, high) };
-                    g.take::<SUB, STEP>(
+                    let sums = if F::SUB == 32 { all } else { vpaddq_s16(low, high) };
+                    g.take::<F, STEP>(
                         vreinterpretq_s32_s16(sums),
                         |a, b| vreinterpretq_s32_s16(pair(a, b)),
                         |a, b| vpaddlq_s16(pair(a, b)),
-                        scales,
+                        &scales.scale,
                     )
                 }
             }

@@ -2,6 +2,8 @@
 
 use std::arch::aarch64::*;
 
+use crate::arch::formats::Format;
+
 /// A row's running sums.
 ///
 /// The integers of four sub-blocks are added by pairs until each sub-block has a lane of one vector: that takes fewer
@@ -25,19 +27,19 @@ impl Sums {
     /// Takes step `STEP`'s sums: those of 32 products in any lanes, or those of 16 in the low lanes and 16 in the high.
     /// `pair` adds neighbours, `finish` makes four lanes of four sub-blocks.
     #[inline(always)]
-    pub(super) fn take<const SUB: usize, const STEP: usize>(
+    pub(super) fn take<F: Format, const STEP: usize>(
         mut self,
         sums: int32x4_t,
         pair: impl Fn(int32x4_t, int32x4_t) -> int32x4_t,
         finish: impl Fn(int32x4_t, int32x4_t) -> int32x4_t,
         scales: &[f32; 16],
     ) -> Sums {
-        if SUB == 32 && STEP.is_multiple_of(2) {
+        if F::SUB == 32 && STEP.is_multiple_of(2) {
             self.one = sums;
             return self;
         }
-        let two = if SUB == 32 { pair(self.one, sums) } else { sums };
-        let (steps, first) = if SUB == 32 { (4, STEP / 4 * 4) } else { (2, STEP / 2 * 4) };
+        let two = if F::SUB == 32 { pair(self.one, sums) } else { sums };
+        let (steps, first) = if F::SUB == 32 { (4, STEP / 4 * 4) } else { (2, STEP / 2 * 4) };
         if !(STEP + 1).is_multiple_of(steps) {
             self.two = two;
             return self;
@@ -159,7 +161,7 @@ macro_rules! bytes_128 {
 
         // NEON multiplies signed bytes with signed ones.
         const SIGNED_BYTES: bool = true;
-        const LOADS_SCALES: bool = false;
+        const WHOLE: bool = false;
         const ROWS: usize = 2;
         const BIAS: u8 = 0;
         const SPLIT: bool = false;

@@ -5,7 +5,9 @@ use std::arch::{asm, is_aarch64_feature_detected};
 
 use super::bytes::{Sums, bytes_128};
 use super::float::float_128;
+use crate::arch::formats::Format;
 use crate::arch::simd::{Simd, TILE_STRIDE};
+use crate::arch::tile::Scales;
 
 /// The processor runs NEON with dot products.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -53,15 +55,15 @@ unsafe fn sdot_lane<const LANE: usize>(sums: int32x4_t, a: int8x16_t, b: int8x16
 macro_rules! dot_sdot {
     () => {
         #[inline(always)]
-        fn dot<const BITS: u32, const SUB: usize, const STEP: usize>(
+        fn dot<F: Format, const STEP: usize>(
             self,
             g: Self::G,
             codes: uint8x16x2_t,
             a: uint8x16x2_t,
-            scales: &[f32; 16],
+            scales: &Scales,
         ) -> Self::G {
             // SAFETY: `self` proves the instructions.
-            unsafe { $crate::arch::neon::dot::dot::<BITS, SUB, STEP>(g, codes, a, scales) }
+            unsafe { $crate::arch::neon::dot::dot::<F, STEP>(g, codes, a, &scales.scale) }
         }
     };
 }
@@ -69,7 +71,7 @@ macro_rules! dot_sdot {
 /// # Safety
 /// The processor has dot products.
 #[inline(always)]
-pub(super) unsafe fn dot<const BITS: u32, const SUB: usize, const STEP: usize>(
+pub(super) unsafe fn dot<F: Format, const STEP: usize>(
     g: Sums,
     codes: uint8x16x2_t,
     a: uint8x16x2_t,
@@ -77,14 +79,17 @@ pub(super) unsafe fn dot<const BITS: u32, const SUB: usize, const STEP: usize>(
 ) -> Sums {
     // SAFETY: the caller's.
     unsafe {
-        let sign = vdupq_n_u8(if BITS == 8 { 128 } else { 0 });
+        let sign = vdupq_n_u8(if F::BITS == 8 { 128 } else { 0 });
         let low = vreinterpretq_s8_u8(veorq_u8(codes.0, sign));
         let high = vreinterpretq_s8_u8(veorq_u8(codes.1, sign));
         let (a_low, a_high) = (vreinterpretq_s8_u8(a.0), vreinterpretq_s8_u8(a.1));
         let first = sdot(vdupq_n_s32(0), low, a_low);
-        let sums =
-            if SUB == 32 { sdot(first, high, a_high) } else { vpaddq_s32(first, sdot(vdupq_n_s32(0), high, a_high)) };
-        g.take::<SUB, STEP>(sums, |a, b| vpaddq_s32(a, b), |a, b| vpaddq_s32(a, b), scales)
+        let sums = if F::SUB == 32 {
+            sdot(first, high, a_high)
+        } else {
+            vpaddq_s32(first, sdot(vdupq_n_s32(0), high, a_high))
+        };
+        g.take::<F, STEP>(sums, |a, b| vpaddq_s32(a, b), |a, b| vpaddq_s32(a, b), scales)
     }
 }
 

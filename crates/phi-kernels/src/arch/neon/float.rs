@@ -162,14 +162,16 @@ macro_rules! float_128 {
             unsafe { vgetq_lane_f32::<0>(vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(bits)))) }
         }
         #[inline(always)]
-        fn f16x8(self, bits: [u16; 8]) -> [f32; 8] {
+        unsafe fn f16x8<const STRIDE: usize>(self, p: *const u8) -> [f32; 8] {
             let mut out = [0.0; 8];
-            let (words, _) = bits.as_chunks::<4>();
-            for (i, word) in words.iter().enumerate() {
-                // Put together in a general register, where loads of lanes would keep the vector pipes busy.
-                let word = word.iter().rev().fold(0, |word, &bits| word << 16 | u64::from(bits));
-                // SAFETY: `self` proves NEON; `out` has four values from `4 i` on.
+            for i in 0..2 {
+                // SAFETY: the caller's; `self` proves NEON; `out` has four values from `4 i` on.
                 unsafe {
+                    // Put together in a general register, where loads of lanes would keep the vector pipes busy.
+                    let mut word = 0;
+                    for j in (4 * i..4 * i + 4).rev() {
+                        word = word << 16 | u64::from(p.add(j * STRIDE).cast::<u16>().read_unaligned());
+                    }
                     let word = vcreate_u64($crate::arch::neon::float::keep(word));
                     vst1q_f32(out.as_mut_ptr().add(4 * i), vcvt_f32_f16(vreinterpret_f16_u64(word)));
                 }

@@ -6,7 +6,9 @@ use std::arch::{asm, is_aarch64_feature_detected};
 use super::bytes::bytes_128;
 use super::dot::{dot_sdot, since_start, start};
 use super::float::float_128;
+use crate::arch::formats::Format;
 use crate::arch::simd::{Simd, TILE_STRIDE};
+use crate::arch::tile::Scales;
 
 /// The processor runs NEON with dot products and products of matrices.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

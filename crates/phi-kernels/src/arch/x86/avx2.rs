@@ -3,9 +3,12 @@
 use std::arch::asm;
 use std::arch::x86_64::*;
 
-use super::bytes::{bytes_256, fold_256};
+use super::bytes::{bytes_256, whole_scales};
 use super::float::float_256;
+use crate::arch::SIDE;
+use crate::arch::formats::Format;
 use crate::arch::simd::{Simd, TILE_STRIDE};
+use crate::arch::tile::Scales;
 
 /// The processor runs AVX2, FMA and F16C.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,22 +30,20 @@ impl Simd for Avx2 {
     const SIGNED_BYTES: bool = true;
 
     #[inline(always)]
-    fn dot<const BITS: u32, const SUB: usize, const STEP: usize>(
-        self,
-        g: __m256,
-        codes: __m256i,
-        a: __m256i,
-        scales: &[f32; 16],
-    ) -> __m256 {
+    fn dot<F: Format, const STEP: usize>(self, mut g: Self::G, codes: __m256i, a: __m256i, scales: &Scales) -> Self::G {
         // SAFETY: `self` proves AVX2 and FMA.
         unsafe {
-            let pairs = if BITS < 8 {
+            let pairs = if F::BITS < 8 {
                 _mm256_maddubs_epi16(codes, a)
             } else {
                 let w = _mm256_xor_si256(codes, _mm256_set1_epi8(-128));
                 _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(a, w))
             };
-            fold_256::<SUB, STEP>(g, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)), scales)
+            if !F::WHOLE {
+                return g.take::<F, STEP>(_mm256_madd_epi16(pairs, _mm256_set1_epi16(1)), scales);
+            }
+            g.whole = _mm256_add_epi32(g.whole, _mm256_madd_epi16(pairs, whole_scales::<STEP, false>(scales)));
+            g
         }
     }
 

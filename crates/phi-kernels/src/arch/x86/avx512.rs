@@ -3,7 +3,10 @@
 use std::arch::x86_64::*;
 
 use super::bytes::{bytes_256, dot_vnni};
+use crate::arch::SIDE;
+use crate::arch::formats::Format;
 use crate::arch::simd::{Simd, TILE_STRIDE};
+use crate::arch::tile::Scales;
 
 /// The processor runs AVX-512 F, BW, VL, DQ and VNNI, and FMA and F16C besides.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,7 +27,7 @@ impl Avx512 {
 
 impl Simd for Avx512 {
     bytes_256!();
-    dot_vnni!(_mm256_dpbusd_epi32);
+    dot_vnni!(_mm256_dpbusd_epi32, _mm256_dpwssd_epi32);
 
     type F = __m512;
     const LANES: usize = 16;

@@ -4,7 +4,10 @@ use std::arch::x86_64::*;
 
 use super::bytes::{bytes_256, dot_vnni};
 use super::float::float_256;
+use crate::arch::SIDE;
+use crate::arch::formats::Format;
 use crate::arch::simd::{Simd, TILE_STRIDE};
+use crate::arch::tile::Scales;
 
 /// The processor runs AVX2, FMA, F16C and AVX-VNNI.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,7 +26,7 @@ impl AvxVnni {
 impl Simd for AvxVnni {
     float_256!();
     bytes_256!();
-    dot_vnni!(_mm256_dpbusd_avx_epi32);
+    dot_vnni!(_mm256_dpbusd_avx_epi32, _mm256_dpwssd_avx_epi32);
 
     const ROWS: usize = 4;
     const BIAS: u8 = 128;

@@ -1,13 +1,18 @@
 //! What the three instruction sets do alike: 32 bytes at a time, and the eight lanes of a row's running sums.
 
+use std::arch::asm;
 use std::arch::x86_64::*;
+
+use crate::arch::SIDE;
+use crate::arch::formats::Format;
+use crate::arch::tile::Scales;
 
 /// The methods of `Simd` on bytes, in AVX2.
 macro_rules! bytes_256 {
     () => {
         type B = __m256i;
-        type G = __m256;
-        const LOADS_SCALES: bool = true;
+        type G = $crate::arch::x86::bytes::Sums;
+        const WHOLE: bool = true;
 
         #[inline(always)]
         unsafe fn load_bytes(self, p: *const u8) -> __m256i {
@@ -80,24 +85,35 @@ macro_rules! bytes_256 {
         }
 
         #[inline(always)]
-        fn zero_g(self) -> __m256 {
+        fn zero_g(self) -> Self::G {
             // SAFETY: `self` proves AVX2.
-            unsafe { _mm256_setzero_ps() }
+            unsafe { $crate::arch::x86::bytes::Sums::zero() }
         }
         #[inline(always)]
-        fn fma_g(self, g: __m256, a: &[f32; 8], b: &[f32; 8]) -> __m256 {
+        fn fma_g(self, mut g: Self::G, a: &[f32; 8], b: &[f32; 8]) -> Self::G {
             // SAFETY: `self` proves AVX2 and FMA; both have eight floats.
-            unsafe { _mm256_fmadd_ps(_mm256_loadu_ps(a.as_ptr()), _mm256_loadu_ps(b.as_ptr()), g) }
+            g.floats = unsafe { _mm256_fmadd_ps(_mm256_loadu_ps(a.as_ptr()), _mm256_loadu_ps(b.as_ptr()), g.floats) };
+            g
         }
         #[inline(always)]
-        fn scale_g(self, sum: __m256, g: __m256, scale: f32) -> __m256 {
+        fn scale_g(self, mut sum: Self::G, g: Self::G, scale: f32) -> Self::G {
             // SAFETY: `self` proves AVX2 and FMA.
-            unsafe { _mm256_fmadd_ps(g, _mm256_set1_ps(scale), sum) }
+            sum.floats = unsafe { _mm256_fmadd_ps(g.floats, _mm256_set1_ps(scale), sum.floats) };
+            sum
         }
         #[inline(always)]
-        fn sum_g(self, g: __m256) -> f32 {
+        fn zero_points<F: Format>(self, g: Self::G, scales: &Scales, side: &[f32; SIDE]) -> Self::G {
+            if !F::WHOLE {
+                return $crate::arch::gemv::zero_points::<Self, F>(self, g, scales, side);
+            }
+            use $crate::arch::x86::bytes::whole_sums;
+            // SAFETY: `self` proves the instructions.
+            unsafe { g.take_whole::<F>(scales, whole_sums::<F>(side)) }
+        }
+        #[inline(always)]
+        fn sum_g(self, g: Self::G) -> f32 {
             // SAFETY: `self` proves AVX2.
-            unsafe { $crate::arch::x86::float::sum_256(g) }
+            unsafe { $crate::arch::x86::float::sum_256(g.floats) }
         }
         #[inline(always)]
         fn f16(self, bits: u16) -> f32 {
@@ -105,11 +121,74 @@ macro_rules! bytes_256 {
             unsafe { _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(bits)))) }
         }
         #[inline(always)]
-        fn f16x8(self, bits: [u16; 8]) -> [f32; 8] {
-            let [a, b, c, d, e, f, g, h] = bits.map(|b| b as i16);
+        unsafe fn f16x8<const STRIDE: usize>(self, p: *const u8) -> [f32; 8] {
             let mut out = [0.0; 8];
-            // SAFETY: `self` proves F16C, and `out` has eight floats.
-            unsafe { _mm256_storeu_ps(out.as_mut_ptr(), _mm256_cvtph_ps(_mm_setr_epi16(a, b, c, d, e, f, g, h))) };
+            // SAFETY: the caller's; `self` proves F16C, and `out` has eight floats.
+            unsafe {
+                // Four bytes come to a register by a load alone, two by a shuffle more.
+                let mut w = [_mm_setzero_si128(); 8];
+                for (i, w) in w.iter_mut().enumerate() {
+                    *w = _mm_cvtsi32_si128(p.add(i * STRIDE).cast::<i32>().read_unaligned());
+                }
+                let low = _mm_unpacklo_epi32(_mm_unpacklo_epi16(w[0], w[1]), _mm_unpacklo_epi16(w[2], w[3]));
+                let high = _mm_unpacklo_epi32(_mm_unpacklo_epi16(w[4], w[5]), _mm_unpacklo_epi16(w[6], w[7]));
+                _mm256_storeu_ps(out.as_mut_ptr(), _mm256_cvtph_ps(_mm_unpacklo_epi64(low, high)));
+            }
+            out
+        }
+        #[inline(always)]
+        fn scale_u8(self, d: f32, q: [u8; 8]) -> [f32; 8] {
+            let mut out = [0.0; 8];
+            // SAFETY: `self` proves AVX2; both have eight values.
+            unsafe {
+                let q = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(q.as_ptr().cast())));
+                _mm256_storeu_ps(out.as_mut_ptr(), _mm256_mul_ps(q, _mm256_set1_ps(d)));
+            }
+            out
+        }
+        #[inline(always)]
+        fn scale_i8(self, d: f32, q: [i8; 8]) -> [f32; 8] {
+            let mut out = [0.0; 8];
+            // SAFETY: `self` proves AVX2; both have eight values.
+            unsafe {
+                let q = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(q.as_ptr().cast())));
+                _mm256_storeu_ps(out.as_mut_ptr(), _mm256_mul_ps(q, _mm256_set1_ps(d)));
+            }
+            out
+        }
+        #[inline(always)]
+        unsafe fn six_bits(self, p: *const u8) -> [[u8; 8]; 2] {
+            let mut out = [[0; 8]; 2];
+            // SAFETY: the caller's; `self` proves AVX2; there are sixteen values.
+            unsafe {
+                // Words: whatever is before, those of scales, of minima, and the high parts of both.
+                let w = _mm_loadu_si128(p.sub(4).cast());
+                let low = _mm_srlv_epi32(_mm_shuffle_epi32::<0b11_10_11_01>(w), _mm_setr_epi32(0, 0, 0, 4));
+                let low = _mm_and_si128(low, _mm_setr_epi32(0x3f3f_3f3f, 0x0f0f_0f0f, 0x3f3f_3f3f, 0x0f0f_0f0f));
+                let high = _mm_srli_epi32::<2>(_mm_shuffle_epi32::<0b10_10_01_01>(w));
+                let high = _mm_and_si128(high, _mm_setr_epi32(0, 0x3030_3030, 0, 0x3030_3030));
+                _mm_storeu_si128(out.as_mut_ptr().cast(), _mm_or_si128(low, high));
+            }
+            out
+        }
+        #[inline(always)]
+        fn widen(self, q: [u8; 8]) -> [i16; 8] {
+            let mut out = [0; 8];
+            // SAFETY: `self` proves AVX2; both have eight values.
+            unsafe {
+                _mm_storeu_si128(out.as_mut_ptr().cast(), _mm_cvtepu8_epi16(_mm_loadl_epi64(q.as_ptr().cast())));
+            }
+            out
+        }
+        #[inline(always)]
+        fn split(self, q: [[i8; 8]; 2]) -> [[i16; 8]; 2] {
+            let mut out = [[0; 8]; 2];
+            // SAFETY: `self` proves AVX2; both have sixteen values.
+            unsafe {
+                let q = _mm_loadu_si128(q.as_ptr().cast());
+                _mm_storeu_si128(out[0].as_mut_ptr().cast(), _mm_srai_epi16::<8>(_mm_slli_epi16::<8>(q)));
+                _mm_storeu_si128(out[1].as_mut_ptr().cast(), _mm_srai_epi16::<8>(q));
+            }
             out
         }
         #[inline(always)]
@@ -122,44 +201,155 @@ macro_rules! bytes_256 {
 
 /// Products by `vpdpbusd`, which takes unsigned codes of any width.
 macro_rules! dot_vnni {
-    ($dpbusd:ident) => {
+    ($dpbusd:ident, $dpwssd:ident) => {
         const SIGNED_BYTES: bool = false;
 
         #[inline(always)]
-        fn dot<const BITS: u32, const SUB: usize, const STEP: usize>(
+        fn dot<F: Format, const STEP: usize>(
             self,
-            g: __m256,
+            mut g: Self::G,
             codes: __m256i,
             a: __m256i,
-            scales: &[f32; 16],
-        ) -> __m256 {
+            scales: &Scales,
+        ) -> Self::G {
             // SAFETY: `self` proves the instructions.
             unsafe {
                 let products = $dpbusd(_mm256_setzero_si256(), codes, a);
-                $crate::arch::x86::bytes::fold_256::<SUB, STEP>(g, products, scales)
+                if !F::WHOLE {
+                    return g.take::<F, STEP>(products, scales);
+                }
+                // Four products, 4 · 63 · 127 at most, fit 16 bits: two steps are scaled and added in one.
+                if STEP.is_multiple_of(2) {
+                    g.one = products;
+                    return g;
+                }
+                let both = _mm256_packs_epi32(g.one, products);
+                g.whole = $dpwssd(g.whole, both, $crate::arch::x86::bytes::whole_scales::<STEP, true>(scales));
+                g
             }
         }
     };
 }
 
-/// Adds sums of products, 16 in the low half and 16 in the high half, times the scales of step `STEP`.
+/// A row's running sums.
+#[derive(Clone, Copy)]
+pub(crate) struct Sums {
+    pub(super) floats: __m256,
+    /// Sums of products times whole scales.
+    pub(super) whole: __m256i,
+    /// Products of one step, for the next to be put beside them.
+    pub(super) one: __m256i,
+}
+
+impl Sums {
+    /// # Safety
+    /// The processor has AVX2.
+    #[inline(always)]
+    pub(super) unsafe fn zero() -> Sums {
+        // SAFETY: the caller's.
+        unsafe { Sums { floats: _mm256_setzero_ps(), whole: _mm256_setzero_si256(), one: _mm256_setzero_si256() } }
+    }
+
+    /// Adds sums of products, 16 in the low half and 16 in the high half, times the scales of step `STEP`.
+    ///
+    /// # Safety
+    /// The processor has AVX2 and FMA.
+    #[inline(always)]
+    pub(super) unsafe fn take<F: Format, const STEP: usize>(mut self, products: __m256i, scales: &Scales) -> Sums {
+        let scale = &scales.scale;
+        // SAFETY: the caller's.
+        unsafe {
+            let scale = if F::SUB == 32 {
+                _mm256_set1_ps(scale[STEP])
+            } else {
+                _mm256_blend_ps::<0xf0>(_mm256_set1_ps(scale[2 * STEP]), _mm256_set1_ps(scale[2 * STEP + 1]))
+            };
+            self.floats = _mm256_fmadd_ps(_mm256_cvtepi32_ps(products), scale, self.floats);
+        }
+        self
+    }
+
+    /// Makes floats of what was added to `whole`, with what minima give or the middle gave, times `sums` of activations.
+    ///
+    /// # Safety
+    /// The processor has AVX2 and FMA.
+    #[inline(always)]
+    pub(super) unsafe fn take_whole<F: Format>(mut self, scales: &Scales, sums: __m256i) -> Sums {
+        // SAFETY: both have sixteen numbers; the rest is the caller's.
+        unsafe {
+            let times = |whole: &[[i16; 8]; 2]| _mm256_madd_epi16(_mm256_loadu_si256(whole.as_ptr().cast()), sums);
+            if F::MIN {
+                let minima = _mm256_cvtepi32_ps(times(&scales.whole_min));
+                self.floats = _mm256_fnmadd_ps(minima, _mm256_set1_ps(scales.dmin), self.floats);
+            } else {
+                let middle = _mm256_sll_epi32(times(&scales.whole), _mm_cvtsi32_si128(F::BITS as i32 - 1));
+                self.whole = _mm256_sub_epi32(self.whole, middle);
+            }
+            let whole = _mm256_cvtepi32_ps(self.whole);
+            self.floats = _mm256_fmadd_ps(whole, _mm256_set1_ps(scales.d), self.floats);
+        }
+        self
+    }
+}
+
+/// Sums of activations in the order of [`Scales::whole`]; those of 32 values are taken twice, so only half is there.
 ///
 /// # Safety
-/// The processor has AVX2 and FMA.
+/// The processor has AVX2.
 #[inline(always)]
-pub(super) unsafe fn fold_256<const SUB: usize, const STEP: usize>(
-    g: __m256,
-    products: __m256i,
-    scales: &[f32; 16],
-) -> __m256 {
-    // SAFETY: the caller's.
+pub(super) unsafe fn whole_sums<F: Format>(side: &[f32; SIDE]) -> __m256i {
+    let sums = &side[if F::SUB == 32 { 1 } else { 9 }..];
+    // SAFETY: there are eight of 32 values or sixteen of 16, at most 32 · 127; the rest is the caller's.
     unsafe {
-        let scale = if SUB == 32 {
-            _mm256_set1_ps(scales[STEP])
-        } else {
-            _mm256_blend_ps::<0xf0>(_mm256_set1_ps(scales[2 * STEP]), _mm256_set1_ps(scales[2 * STEP + 1]))
-        };
-        _mm256_fmadd_ps(_mm256_cvtepi32_ps(products), scale, g)
+        let first = _mm256_cvtps_epi32(_mm256_loadu_ps(sums[..8].as_ptr()));
+        if F::SUB == 32 {
+            return _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packs_epi32(first, _mm256_setzero_si256()));
+        }
+        let second = _mm256_cvtps_epi32(_mm256_loadu_ps(sums[8..16].as_ptr()));
+        // Words 0 to 3 and 8 to 11 are in the low half, the others in the high one.
+        let all = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packs_epi32(first, second));
+        let even_odd = _mm256_setr_epi8(
+            0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15, 0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15,
+        );
+        _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_shuffle_epi8(all, even_odd))
+    }
+}
+
+/// Bytes of the word that each lane takes: in each half, that of a step; or four times that of a step, and behind it
+/// that of the next.
+struct Spread {
+    one: [[u8; 32]; 8],
+    two: [[u8; 32]; 4],
+}
+
+static SPREAD: Spread = {
+    let mut spread = Spread { one: [[0; 32]; 8], two: [[0; 32]; 4] };
+    let mut i = 0;
+    while i < 8 * 32 {
+        let (step, byte) = (i / 32, i % 32);
+        spread.one[step][byte] = (2 * step + byte % 2) as u8;
+        if step % 2 == 1 {
+            let step = if byte % 16 < 8 { step - 1 } else { step };
+            spread.two[i / 64][byte] = (2 * step + byte % 2) as u8;
+        }
+        i += 1;
+    }
+    spread
+};
+
+/// The whole scale of each 16-bit lane: those of step `STEP`; or, with `TWO`, of the step before and of this one.
+///
+/// # Safety
+/// The processor has AVX2.
+#[inline(always)]
+pub(super) unsafe fn whole_scales<const STEP: usize, const TWO: bool>(scales: &Scales) -> __m256i {
+    let mut spread = &raw const SPREAD;
+    // SAFETY: no instruction at all. If the compiler knew what is there, it would make two shuffles of one.
+    unsafe { asm!("/* {0} */", inout(reg) spread, options(pure, readonly, nostack, preserves_flags)) };
+    // SAFETY: there are sixteen scales, and a table of 32 bytes; the rest is the caller's.
+    unsafe {
+        let lanes = if TWO { &raw const (*spread).two[STEP / 2] } else { &raw const (*spread).one[STEP] };
+        _mm256_shuffle_epi8(_mm256_loadu_si256((&raw const scales.whole).cast()), _mm256_loadu_si256(lanes.cast()))
     }
 }
 
