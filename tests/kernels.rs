@@ -266,6 +266,9 @@ fn gates_and_shares_are_their_equations() {
     });
 }
 
+/// Computes some rows in place: of `x`, with `up` and `angles` of the same tokens.
+type OnRows<'a> = &'a dyn Fn(&[f32], &[f32], &[f32], &mut [f32]);
+
 #[test]
 fn many_rows_are_what_single_rows_are() {
     let mut rng = Rng::new(7);
@@ -273,7 +276,7 @@ fn many_rows_are_what_single_rows_are() {
     let (w, x, up) = (matrix(DType::F32, 1, n, &mut rng), rng.normals(tokens * n, 1.0), rng.normals(tokens * n, 1.0));
     let angles = rng.normals(tokens * 12, 1.0);
     each_isa(|kernels| {
-        let of = |f: &dyn Fn(&[f32], &[f32], &[f32], &mut [f32])| {
+        let of = |f: OnRows<'_>| {
             let mut together = x.clone();
             f(&x, &up, &angles, &mut together);
             let mut apart = x.clone();
