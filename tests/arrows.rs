@@ -23,8 +23,9 @@ const ARROWS: &[Line] = &[
     ("model", 3, &["tensor", "memory", "gguf", "quant", "kernels"], "forbid"),
     ("convert", 3, &["tensor", "gguf", "text"], "forbid"),
     ("runtime", 4, &["tensor", "memory", "gguf", "quant", "kernels", "text", "model"], "forbid"),
-    ("run", 5, &["quant", "convert", "runtime", "cli"], "forbid"),
-    ("quantize", 5, &["tensor", "gguf", "quant", "convert", "cli"], "forbid"),
+    ("plan", 5, &["tensor", "gguf", "model", "convert", "runtime"], "forbid"),
+    ("run", 6, &["quant", "convert", "runtime", "plan", "cli"], "forbid"),
+    ("quantize", 6, &["tensor", "gguf", "quant", "convert", "plan", "cli"], "forbid"),
 ];
 
 /// Packages that use the crates as a stranger would.

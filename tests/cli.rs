@@ -32,7 +32,8 @@ fn one_answer_and_only_the_answer_on_stdout() {
         "{}",
         answer.out
     );
-    let [speed, memory]: [&str; 2] = answer.err.lines().collect::<Vec<_>>().try_into().unwrap();
+    let [plan, speed, memory]: [&str; 3] = answer.err.lines().collect::<Vec<_>>().try_into().unwrap();
+    assert!(plan.starts_with("plan: weights 3.") && plan.contains("available"), "{}", answer.err);
     assert!(speed.contains("tokens/s") && memory.starts_with("memory: weights 3."), "{}", answer.err);
 }
 

@@ -39,6 +39,6 @@ pub use interrupt::Interrupt;
 pub use io::{Captured, Io, Talk};
 pub use progress::Progress;
 pub use report::Report;
-pub use size::{BadSize, Size, gb, gib, mib};
+pub use size::{BadSize, Size, gb, gib, mib, tokens};
 pub use table::{Align, Table};
 pub use text::printable;

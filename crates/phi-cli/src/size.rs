@@ -80,6 +80,13 @@ pub struct BadSize {
     pub text: String,
 }
 
+/// A number of tokens; `8k` is 8 × 1024.
+pub fn tokens(text: &str) -> Result<usize, String> {
+    let (digits, unit) = text.strip_suffix(['k', 'K']).map_or((text, 1), |digits| (digits, 1024));
+    let number = digits.parse::<usize>().ok().and_then(|n| n.checked_mul(unit));
+    number.ok_or_else(|| "expected a number of tokens, such as 4096 or 8k".into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

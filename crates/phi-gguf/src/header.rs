@@ -74,7 +74,7 @@ impl Header {
     }
 
     /// The same, from the beginning of a file of `file_bytes` bytes that holds the whole header.
-    pub(crate) fn parse_start(file: &[u8], file_bytes: u64) -> Result<Header> {
+    pub fn parse_start(file: &[u8], file_bytes: u64) -> Result<Header> {
         if file.is_empty() {
             return Err(GgufError::new("header", None, Problem::TooSmall { got: 0, need: HEADER_BYTES }));
         }

@@ -1,7 +1,7 @@
 use std::collections::HashSet;
 use std::convert::Infallible;
 
-use phi_gguf::{Gguf, names};
+use phi_gguf::{Gguf, TensorInfo, names};
 use phi_quant::codec;
 use phi_tensor::{DType, Role, Tensor};
 
@@ -20,6 +20,18 @@ pub struct Model {
 }
 
 impl Model {
+    /// What [`Model::bind`] checks before it reads a number: the hyper-parameters, and that every tensor is there in its
+    /// shape and a type that can be read.
+    pub fn outline(gguf: &Gguf) -> Result<Decoder, ModelError> {
+        let decoder = arch::decoder(gguf.header())?;
+        let mut problems = Vec::new();
+        let Ok(_) = Weights::of(&decoder).try_map(|spec| -> Result<(), Infallible> {
+            problems.extend(find(gguf, &decoder, spec, &names::name(spec.role, spec.layer)).err());
+            Ok(())
+        });
+        if problems.is_empty() { Ok(decoder) } else { Err(ModelError::Tensors(problems)) }
+    }
+
     /// Reads the hyper-parameters, finds every tensor, and checks shapes, types, and that norms, factors, and each
     /// tensor's first and last row are numbers. All missing or misshapen tensors are reported at once.
     pub fn bind(gguf: &Gguf) -> Result<Model, ModelError> {
@@ -77,7 +89,13 @@ impl Model {
     }
 }
 
-fn check(gguf: &Gguf, decoder: &Decoder, spec: &TensorSpec, name: &str) -> Result<(), TensorProblem> {
+/// Finds a tensor, in the shape that is needed and a type that can be read.
+fn find<'a>(
+    gguf: &'a Gguf,
+    decoder: &Decoder,
+    spec: &TensorSpec,
+    name: &str,
+) -> Result<&'a TensorInfo, TensorProblem> {
     let name = || name.to_string();
     let info = gguf.find(&name()).ok_or(TensorProblem::Missing { name: name(), arch: decoder.arch })?;
     let offset = info.entry_offset;
@@ -91,6 +109,13 @@ fn check(gguf: &Gguf, decoder: &Decoder, spec: &TensorSpec, name: &str) -> Resul
         let want = "a type this program reads";
         return Err(TensorProblem::DType { name: name(), offset, got: info.dtype, want });
     }
+    Ok(info)
+}
+
+/// Finds a tensor, and looks at the numbers of its first and last row.
+fn check(gguf: &Gguf, decoder: &Decoder, spec: &TensorSpec, name: &str) -> Result<(), TensorProblem> {
+    let info = find(gguf, decoder, spec, name)?;
+    let name = || name.to_string();
     let tensor = gguf.tensor(info);
     let matrix = tensor.matrix();
     let mut row = vec![0.0; matrix.cols()];

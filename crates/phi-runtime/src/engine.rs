@@ -79,7 +79,8 @@ impl Engine {
 
     /// Describes a run: every buffer, before anything is allocated.
     pub fn plan(&self, options: &RunOptions) -> Result<Plan, Error> {
-        Plan::new(&self.model.decoder, self.model.weight_bytes(), options)
+        let n_tokens = self.text.as_ref().map_or(0, |text| text.tokenizer().n_vocab());
+        Plan::of(&self.model.decoder, self.model.weight_bytes(), n_tokens, options)
     }
 
     /// Allocates exactly the plan.

@@ -65,13 +65,21 @@ pub struct Plan {
     kernels: Spec<u8>,
     pub(crate) options: RunOptions,
     weight_bytes: u64,
+    n_tokens: usize,
 }
+
+/// What the program itself has resident: code that ran, stacks, what libraries keep. Measured, as is the next.
+const PROGRAM_BYTES: u64 = 9 << 20;
+/// What a tokenizer keeps for each word of its vocabulary.
+const WORD_BYTES: u64 = 250;
 
 /// Where no context is asked for, at most this: enough for a conversation, affordable everywhere.
 const DEFAULT_CTX: usize = 4096;
 
 impl Plan {
-    pub(crate) fn new(decoder: &Decoder, weight_bytes: u64, options: &RunOptions) -> Result<Plan, Error> {
+    /// Describes a run of a model with so many bytes of weights and a tokenizer of so many words. The model need not be
+    /// there.
+    pub fn of(decoder: &Decoder, weight_bytes: u64, n_tokens: usize, options: &RunOptions) -> Result<Plan, Error> {
         for dtype in [options.k_type, options.v_type] {
             let writable = codec(dtype).is_some_and(|codec| codec.encode.is_some());
             if !writable || !decoder.head_dim.is_multiple_of(dtype.block_len()) {
@@ -98,6 +106,7 @@ impl Plan {
             kernels: Spec::reserved("kernels", &[options.threads.max(1), Kernels::THREAD_BYTES]),
             options: options.clone(),
             weight_bytes,
+            n_tokens,
         })
     }
 
@@ -114,6 +123,27 @@ impl Plan {
     /// Bytes of all buffers: what a session allocates.
     pub fn buffer_bytes(&self) -> u64 {
         self.rows().iter().fold(0, |sum, row| sum.saturating_add(row.bytes))
+    }
+
+    /// Bytes of keys and values, when the context is full.
+    pub fn kv_bytes(&self) -> u64 {
+        let rows = self.state.kv.iter().flat_map(|layer| layer.rows());
+        rows.fold(0, |sum, row| sum.saturating_add(row.bytes))
+    }
+
+    /// Bytes of everything else that a session allocates.
+    pub fn compute_bytes(&self) -> u64 {
+        self.buffer_bytes() - self.kv_bytes()
+    }
+
+    /// What lies outside the plan, estimated: the program, and its tokenizer.
+    pub fn base_bytes(&self) -> u64 {
+        PROGRAM_BYTES + WORD_BYTES * self.n_tokens as u64
+    }
+
+    /// Everything: weights, buffers, and what lies outside.
+    pub fn total_bytes(&self) -> u64 {
+        self.weight_bytes.saturating_add(self.buffer_bytes()).saturating_add(self.base_bytes())
     }
 
     /// Bytes of the weights: mapped from the file, which the system may drop and read again.

@@ -4,9 +4,10 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use phi_cli::{Shell, Talk};
+use phi_cli::{Shell, Size, Talk};
 
 const USAGE: &str = "phi-quantize [OPTIONS] <SRC> [OUT] <TYPE> [NTHREADS]
+       phi-quantize --fit <SIZE> [-c <N>] [OPTIONS] <SRC> [OUT]
        phi-quantize inspect <FILE> [--tensors] [--json]
        phi-quantize check <FILE> [--json]
        phi-quantize compare <A> <B> [--json]
@@ -24,6 +25,8 @@ const EXAMPLES: &str = "Examples:
       says how large the file will be, to the byte
   phi-quantize --stats --tensor-type ffn_down=q6_k phi-4-BF16.gguf phi-4-mine.gguf Q4_K_S
       gives some tensors another type, and measures what is lost
+  phi-quantize --fit 7GB -c 8k models/phi-4 phi-4-7GB.gguf
+      chooses a type for each tensor, so that a run with that context takes no more
   phi-quantize inspect phi-4-mini-Q4_K_M.gguf --tensors
       shows what is in a file
   phi-quantize check phi-4-mini-Q4_0.gguf
@@ -119,6 +122,15 @@ pub(crate) struct Quantize {
     /// The same type everywhere, no mixture
     #[arg(long, help_heading = "Types")]
     pub(crate) pure: bool,
+    /// In place of TYPE: the types that lose least of all that fit into this memory with everything else a run takes, such as 7GB
+    #[arg(long, value_name = "SIZE", help_heading = "Types", conflicts_with_all = ["tensor_type", "tensor_type_file", "pure", "imatrix", "reference"])]
+    pub(crate) fit: Option<Size>,
+    /// With --fit: positions of the context, such as 8192 or 8k [default: trained, at most 4096]
+    #[arg(short, long, visible_alias = "ctx", value_name = "N", value_parser = phi_cli::tokens, requires = "fit", help_heading = "Types")]
+    pub(crate) ctx_size: Option<usize>,
+    /// With --fit: the type of the KV cache, f16, q8_0 or q4_0 [default: f16]
+    #[arg(long, value_name = "TYPE", requires = "fit", help_heading = "Types")]
+    pub(crate) kv: Option<String>,
     /// Which generation of the mixtures: they differ in fused QKV matrices
     #[arg(long, value_enum, default_value_t = RuleArg::Current, help_heading = "Types")]
     pub(crate) rule: RuleArg,

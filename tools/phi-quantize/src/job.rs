@@ -3,20 +3,23 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use phi_cli::Report;
+use phi_cli::{Report, Size};
 use phi_convert::{FileType, Recipe, Rule};
 use phi_gguf::Value;
 use phi_tensor::DType;
 use regex::Regex;
 
 use crate::args::{Nan, Quantize, RuleArg};
+use crate::fit::Fit;
 
 /// A file to make.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Job {
     pub(crate) source: PathBuf,
     pub(crate) out: PathBuf,
     pub(crate) recipe: Recipe,
+    /// In place of a recipe: what it has to fit into.
+    pub(crate) fit: Option<Fit>,
     pub(crate) threads: usize,
     pub(crate) imatrix: Option<PathBuf>,
     pub(crate) include_weights: Vec<String>,
@@ -43,18 +46,24 @@ impl TryFrom<Quantize> for Job {
     fn try_from(typed: Quantize) -> Result<Job, Report> {
         let words = &typed.words;
         let source = PathBuf::from(&words[0]);
-        if words.len() == 1 {
+        let fit = fit(&typed)?;
+        if words.len() == 1 && fit.is_none() {
             return Err(Report::misuse("no type is given").hint(types()));
         }
         // As in llama-quantize: a second word that is a type is one, whatever files there are.
-        let (out, file_type, rest) = match file_type(&words[1]) {
+        let (out, file_type, rest) = match words.get(1).and_then(|word| file_type(word)) {
+            Some(_) if fit.is_some() => {
+                return Err(Report::misuse("`--fit` chooses the types itself: TYPE goes without it"));
+            }
+            // Another is named when the tensors' types are known.
+            None if fit.is_some() => (words.get(1).map(PathBuf::from), FileType::Q4_K_M, words.get(2..).unwrap_or(&[])),
             Some(file_type) => (None, file_type, &words[2..]),
             None => {
                 let word = words.get(2).ok_or_else(|| unknown_type(&words[1]))?;
                 (Some(PathBuf::from(&words[1])), file_type(word).ok_or_else(|| unknown_type(word))?, &words[3..])
             }
         };
-        let out = out.unwrap_or_else(|| default_out(&source, file_type));
+        let out = out.unwrap_or_else(|| default_out(&source, if fit.is_some() { "fit" } else { file_type.name() }));
         if out.as_os_str() == "-" {
             return Err(Report::misuse("a GGUF cannot be written to a pipe").hint("name a file"));
         }
@@ -82,6 +91,7 @@ impl TryFrom<Quantize> for Job {
             source,
             out,
             recipe,
+            fit,
             threads,
             imatrix,
             include_weights,
@@ -101,6 +111,15 @@ impl TryFrom<Quantize> for Job {
             json,
         })
     }
+}
+
+fn fit(typed: &Quantize) -> Result<Option<Fit>, Report> {
+    let Some(Size(bytes)) = typed.fit else { return Ok(None) };
+    let kv = typed.kv.as_deref().map_or(Ok(DType::F16), dtype)?;
+    if ![DType::F32, DType::F16, DType::Q8_0, DType::Q4_0].contains(&kv) {
+        return Err(Report::misuse(format_args!("--kv: {kv} is not a cache's type")).hint("f32, f16, q8_0 or q4_0"));
+    }
+    Ok(Some(Fit { bytes, n_ctx: typed.ctx_size, kv }))
 }
 
 fn recipe(typed: &Quantize, file_type: FileType) -> Result<Recipe, Report> {
@@ -178,7 +197,7 @@ pub(crate) fn types() -> String {
 }
 
 /// In the folder, or beside the file.
-fn default_out(source: &Path, file_type: FileType) -> PathBuf {
-    let name = format!("ggml-model-{}.gguf", file_type.name());
+fn default_out(source: &Path, of: &str) -> PathBuf {
+    let name = format!("ggml-model-{of}.gguf");
     if source.is_dir() { source.join(name) } else { source.with_file_name(name) }
 }

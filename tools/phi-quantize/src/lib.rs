@@ -13,6 +13,7 @@ mod args;
 mod check;
 mod compare;
 mod faults;
+mod fit;
 mod inspect;
 mod job;
 mod quantize;

@@ -8,6 +8,7 @@ use phi_gguf::{Blueprint, SplitName, Value, WriteOptions, Writer, Written};
 use phi_quant::codec;
 
 use crate::args::Nan;
+use crate::fit;
 use crate::job::Job;
 use crate::report::{of_folder, of_writing};
 use crate::source::{Source, Step};
@@ -17,6 +18,8 @@ use crate::summary::{Line, Summary};
 pub(crate) fn quantize(job: &Job, io: &mut Io) -> Result<(), Report> {
     let start = Instant::now();
     let source = Source::open(&job.source, job.pre.clone())?;
+    let fitting = job.fit.map(|fit| fit::recipe(job, fit, &source, io)).transpose()?;
+    let job = &Job { recipe: fitting.unwrap_or_else(|| job.recipe.clone()), ..job.clone() };
     let importance = job.importance()?;
     let steps = source.plan(&job.recipe, job.keep_split);
     let mut warnings = source.warnings();

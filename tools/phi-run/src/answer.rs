@@ -26,8 +26,7 @@ pub(crate) fn answer(job: Generate, io: &mut Io) -> Result<(), Report> {
     if prompt.tokens.is_empty() {
         return Err(empty());
     }
-    let plan = job.plan(prompt.tokens.len())?;
-    show_plan(&plan, io);
+    let plan = job.plan(prompt.tokens.len(), io)?;
     let mut session = job.engine.session(&plan).map_err(failed)?;
     prefill(&mut session, &prompt, io).map_err(failed)?;
 

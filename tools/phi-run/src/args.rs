@@ -4,10 +4,12 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use phi_cli::Shell;
+use phi_cli::{Shell, Size};
 use phi_runtime::DType;
 
+use crate::admit::Limit;
 use crate::bench::args::{self as bench, BenchArgs};
+use crate::plan::PlanArgs;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -18,6 +20,7 @@ Examples:
   echo 'Spell cat.' | phi-run                  a pipe is one answer, too
   phi-run tokenize phi-4-mini-Q4_0.gguf -p 'Hello world'
   phi-run perplexity phi-4-mini-Q4_0.gguf -f wiki.test.raw
+  phi-run plan phi-4-mini -c 16k               does it fit? nothing is loaded, or even there
   phi-run bench phi-4-mini-Q4_0.gguf           tokens per second, as llama-bench measures them
 
 Exit status: 0 done, 1 failed, 2 misused, 3 does not fit in memory, 130 interrupted.";
@@ -59,6 +62,7 @@ pub(crate) struct Args {
 /// What else it can do.
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
+    Plan(Box<PlanArgs>),
     Bench(Box<BenchArgs>),
     Perplexity(Box<PerplexityArgs>),
     Logits(LogitsArgs),
@@ -160,7 +164,7 @@ pub(crate) struct GenerateArgs {
 #[derive(clap::Args, Debug)]
 pub(crate) struct RunArgs {
     /// Positions of the context; 0 for what the model was trained on [default: trained, at most 4096, more for a longer prompt]
-    #[arg(short, long, value_name = "N", help_heading = "Memory and speed")]
+    #[arg(short, long, visible_alias = "ctx", value_name = "N", value_parser = phi_cli::tokens, help_heading = "Memory and speed")]
     pub(crate) ctx_size: Option<usize>,
 
     /// Type of the KV cache: f32, f16, q8_0, q4_0 [default: f16]
@@ -176,12 +180,24 @@ pub(crate) struct RunArgs {
     pub(crate) cache_type_v: Option<DType>,
 
     /// Tokens computed together (also -ub)
-    #[arg(long, value_name = "N", help_heading = "Memory and speed")]
+    #[arg(long, visible_alias = "ubatch", value_name = "N", help_heading = "Memory and speed")]
     pub(crate) ubatch_size: Option<usize>,
 
     /// The same as --ubatch-size, where that is not given
     #[arg(short, long, value_name = "N", help_heading = "Memory and speed")]
     pub(crate) batch_size: Option<usize>,
+
+    /// Keep all of it within this, such as 3GB: by smaller batches, then (with --shrink-kv) a smaller KV cache, then a shorter context
+    #[arg(long, value_name = "SIZE", help_heading = "Memory and speed")]
+    pub(crate) max_ram: Option<Size>,
+
+    /// With --max-ram: the KV cache may become q8_0, then q4_0
+    #[arg(long, requires = "max_ram", help_heading = "Memory and speed")]
+    pub(crate) shrink_kv: bool,
+
+    /// Begin even if there does not seem to be enough memory
+    #[arg(long, help_heading = "Memory and speed")]
+    pub(crate) force: bool,
 
     /// Threads [default: physical cores]
     #[arg(short, long, value_name = "N", help_heading = "Memory and speed")]
@@ -194,6 +210,13 @@ pub(crate) struct RunArgs {
     /// Longrope factors: auto follows the length of the text, as the models were trained
     #[arg(long, value_enum, value_name = "WHICH", default_value_t = RopeFactors::Auto, help_heading = "Memory and speed")]
     pub(crate) rope_factors: RopeFactors,
+}
+
+impl RunArgs {
+    /// What is said about memory.
+    pub(crate) fn limit(&self) -> Limit {
+        Limit { max_ram: self.max_ram.map(|size| size.0), shrink_kv: self.shrink_kv, force: self.force }
+    }
 }
 
 /// Which longrope factors.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use phi_cli::{Io, Progress, Report, Talk, physical_cores};
 use phi_runtime::{DType, Engine, Error, FactorChoice, Isa, Peaks, Plan, RunOptions, TokenId};
 
-use crate::{answer, memory, report};
+use crate::{admit, answer, memory, report};
 use args::{BenchArgs, Format, Numbers, PromptGen};
 use output::{Model, Output, Row};
 
@@ -38,6 +38,7 @@ pub(crate) fn bench(typed: &BenchArgs, io: &mut Io) -> Result<(), Report> {
     let result = tests.iter().zip(&plans).try_for_each(|(test, plan)| {
         let peaks = if typed.no_peaks { None } else { peaks.of(test, io).map_err(failed)? };
         answer::show_plan(plan, io);
+        admit::refuse(&engine, &name, plan, &test.options(&engine), typed.force, io)?;
         // What was needed before is gone, and shall not count.
         let counts_afresh = memory::forget_peak();
         let time = std::time::SystemTime::now();

@@ -5,7 +5,7 @@ use phi_runtime::{Error, Finish, Message, Sampler, Session};
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 
-use crate::answer::{End, chat_prompt, generate, prefill, show, show_plan};
+use crate::answer::{End, chat_prompt, generate, prefill, show};
 use crate::job::Generate;
 use crate::{memory, report};
 
@@ -18,8 +18,7 @@ Ctrl-C stops an answer; at the prompt it leaves.";
 
 pub(crate) fn chat(job: Generate, io: &mut Io) -> Result<(), Report> {
     let failed = |e: Error| report::of(&e).file(&job.name);
-    let plan = job.plan(0)?;
-    show_plan(&plan, io);
+    let plan = job.plan(0, io)?;
     let mut session = job.engine.session(&plan).map_err(failed)?;
     let d = job.engine.decoder();
     io.note(format_args!(

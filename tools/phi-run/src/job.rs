@@ -9,6 +9,7 @@ use phi_runtime::{Bytes, DType, Engine, FactorChoice, Factors, Plan, RunOptions,
 
 use crate::args::{GenerateArgs, RopeFactors, RunArgs};
 use crate::embedded::PHI_TINY;
+use crate::admit::{self, Limit};
 use crate::report;
 
 /// A model, and what is wanted of it.
@@ -25,6 +26,7 @@ pub(crate) struct Generate {
     pub(crate) sampling: Sampling,
     pub(crate) json: bool,
     pub(crate) options: RunOptions,
+    pub(crate) memory: Limit,
 }
 
 impl Generate {
@@ -54,6 +56,7 @@ impl Generate {
             sampling,
             json: typed.json,
             options,
+            memory: run.limit(),
         })
     }
 
@@ -66,19 +69,20 @@ impl Generate {
             && !self.json
     }
 
-    /// The plan for a prompt of so many tokens. A context that was not asked for grows with the prompt.
-    pub(crate) fn plan(&self, prompt_tokens: usize) -> Result<Plan, Report> {
+    /// The plan for a prompt of so many tokens, if there is memory for it. A context that was not asked for grows with the
+    /// prompt.
+    pub(crate) fn plan(&self, prompt_tokens: usize, io: &mut Io) -> Result<Plan, Report> {
         let failed = |e| report::of(&e).file(&self.name);
         let plan = self.engine.plan(&self.options).map_err(failed)?;
         // Room for an answer of some length, where no length was asked for.
         let answer = if self.limit == usize::MAX { 512 } else { self.limit };
         let needed = prompt_tokens.saturating_add(answer);
-        if self.options.n_ctx.is_some() || needed <= plan.n_ctx() {
-            return Ok(plan);
+        let mut options = self.options.clone();
+        if options.n_ctx.is_none() && needed > plan.n_ctx() {
+            let trained = self.engine.decoder().n_ctx_train;
+            options.n_ctx = Some(needed.next_multiple_of(256).min(trained).max(plan.n_ctx()));
         }
-        let trained = self.engine.decoder().n_ctx_train;
-        let n_ctx = needed.next_multiple_of(256).min(trained).max(plan.n_ctx());
-        self.engine.plan(&RunOptions { n_ctx: Some(n_ctx), ..self.options.clone() }).map_err(failed)
+        admit::admit(&self.engine, &self.name, &options, self.memory, prompt_tokens, io)
     }
 }
 

@@ -1,8 +1,10 @@
-//! `phi-run`: what was typed (`args`) becomes what it means (`job`), and that is done (`answer`, `bench`, `chat`,
-//! `logits`, `perplexity`, `tokenize`). Errors are rendered here, and nowhere else.
+//! `phi-run`: what was typed (`args`) becomes what it means (`job`), is held against the memory there is
+//! (`admit`), and done (`answer`, `bench`, `chat`,
+//! `logits`, `perplexity`, `plan`, `tokenize`). Errors are rendered here, and nowhere else.
 
 #![forbid(unsafe_code)]
 
+mod admit;
 mod answer;
 mod args;
 mod bench;
@@ -11,7 +13,9 @@ mod embedded;
 mod job;
 mod logits;
 mod memory;
+mod named;
 mod perplexity;
+mod plan;
 mod report;
 mod tokenize;
 
@@ -44,6 +48,7 @@ fn run(args: Args, io: &mut Io) -> Result<(), Report> {
     let ignored = match &args.command {
         Some(Command::Perplexity(typed)) => typed.ignored.given(),
         Some(Command::Bench(typed)) => typed.ignored.given(),
+        Some(Command::Plan(typed)) => typed.ignored.given(),
         _ => args.ignored.given(),
     };
     if let Some(flags) = ignored {
@@ -54,6 +59,7 @@ fn run(args: Args, io: &mut Io) -> Result<(), Report> {
             let job = job::Generate::new(args.model.or(args.model_flag), args.generate, args.run, io)?;
             if job.is_chat(io) { chat::chat(job, io) } else { answer::answer(job, io) }
         }
+        Some(Command::Plan(typed)) => plan::plan(&typed, io),
         Some(Command::Bench(typed)) => bench::bench(&typed, io),
         Some(Command::Perplexity(typed)) => perplexity::perplexity(typed, io),
         Some(Command::Logits(typed)) => logits::logits(typed, io),

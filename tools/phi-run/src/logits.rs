@@ -8,7 +8,7 @@ use phi_cli::{Io, Report};
 use phi_runtime::{Error, RunOptions, TokenId};
 
 use crate::args::LogitsArgs;
-use crate::{job, report};
+use crate::{admit, job, report};
 
 pub(crate) fn logits(typed: LogitsArgs, io: &mut Io) -> Result<(), Report> {
     let options = job::run_options(&typed.run)?;
@@ -16,7 +16,8 @@ pub(crate) fn logits(typed: LogitsArgs, io: &mut Io) -> Result<(), Report> {
     let failed = |e: Error| report::of(&e).file(&name);
     let tokens: Vec<_> = typed.tokens.iter().copied().map(TokenId).collect();
     let n_ctx = Some(options.n_ctx.unwrap_or(tokens.len()));
-    let plan = engine.plan(&RunOptions { n_ctx, all_logits: true, ..options }).map_err(failed)?;
+    let options = RunOptions { n_ctx, all_logits: true, ..options };
+    let plan = admit::admit(&engine, &name, &options, typed.run.limit(), tokens.len(), io)?;
     let mut session = engine.session(&plan).map_err(failed)?;
 
     let n_vocab = engine.decoder().n_vocab;

@@ -12,7 +12,7 @@ use phi_runtime::{Engine, Error, Plan, RunOptions, Session, Special};
 use serde_json::{Value, json};
 
 use crate::args::PerplexityArgs;
-use crate::{answer, job, memory, report};
+use crate::{admit, job, memory, report};
 
 /// Tokens of a chunk: what published figures were measured with.
 const DEFAULT_CTX: usize = 512;
@@ -61,6 +61,7 @@ struct Job {
     special: Special,
     json: bool,
     options: RunOptions,
+    memory: admit::Limit,
 }
 
 /// What to do with a base.
@@ -91,6 +92,7 @@ impl Job {
             (Some(path), true) => Base::Compare(path),
         };
         let mut options = job::run_options(&typed.run)?;
+        let memory = typed.run.limit();
         if typed.run.ubatch_size.or(typed.run.batch_size).is_none() {
             options.n_batch = DEFAULT_BATCH;
         }
@@ -99,7 +101,7 @@ impl Job {
         let model = typed.model.or(typed.model_flag);
         let (engine, name) = job::open(model.as_deref(), io)?;
         let special = if typed.special { Special::Parse } else { Special::Plain };
-        Ok(Job { engine, name, file: typed.file, limit, base, special, json: typed.json, options })
+        Ok(Job { engine, name, file: typed.file, limit, base, special, json: typed.json, options, memory })
     }
 
     /// Tokens of a chunk, where no base says.
@@ -155,9 +157,7 @@ impl Job {
             ));
         }
         let options = RunOptions { n_ctx: Some(n_ctx), ..self.options.clone() };
-        let plan = self.engine.plan(&options).map_err(|e| self.failed(&e))?;
-        answer::show_plan(&plan, io);
-        Ok(plan)
+        admit::admit(&self.engine, &self.name, &options, self.memory, n_ctx, io)
     }
 }
 

@@ -92,6 +92,10 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "TYPE", value_parser = kv_type, value_delimiter = ',', conflicts_with_all = ["cache_type_k", "cache_type_v"], help_heading = "Memory and speed")]
     pub(crate) kv: Vec<DType>,
 
+    /// Begin even if there does not seem to be enough memory
+    #[arg(long)]
+    pub(crate) force: bool,
+
     /// Type of cached keys (also -ctk) [default: f16]
     #[arg(long, value_name = "TYPE", value_parser = kv_type, value_delimiter = ',', help_heading = "Memory and speed")]
     pub(crate) cache_type_k: Vec<DType>,

@@ -4,12 +4,13 @@ use std::path::Path;
 
 use phi_cli::{Exit, Io, Progress, Report, Size};
 use phi_convert::{
-    Config, ConvertError, Facts, FileType, Item, Known, Model, Problem, Recipe, Synthetic, SyntheticOptions, Tensor,
+    Config, ConvertError, Facts, FileType, Item, Model, Problem, Recipe, Synthetic, SyntheticOptions, Tensor,
     Vocabulary,
 };
 use phi_quant::{Encode, codec};
 use phi_runtime::{Bytes, DType, Engine};
 
+use crate::named::{Named, named};
 use crate::{job, report};
 
 /// The type where none is named: the usual choice.
@@ -22,40 +23,21 @@ const PAGE: usize = 4096;
 
 /// Opens a file, or makes what has none; also says what to call it.
 pub(crate) fn open(model: Option<&Path>, layers: Option<u32>, io: &mut Io) -> Result<(Engine, String), Report> {
-    let Some((name, config, file_type)) = model.map(named).transpose()?.flatten() else {
+    let Some(Named { name, config, tag, .. }) = model.map(named).transpose()?.flatten() else {
         if layers.is_some() {
             return Err(Report::misuse("`--layers` is for random weights, and this model has its own"));
         }
         return job::open(model, io);
     };
+    let file_type = tag.unwrap_or(DEFAULT_TYPE);
+    if encoder(file_type.base()).is_none() {
+        let report = Report::misuse(format_args!("`{}` is not a type that can be made", file_type.name()));
+        return Err(report.hint(types()));
+    }
     let name = format!("{name}:{}", file_type.name());
     let bytes = weights(&name, config, file_type, layers, io)?;
     let engine = Engine::from_bytes(bytes).map_err(|e| report::of(&e).file(&name))?;
     Ok((engine, format!("{name}, random weights")))
-}
-
-/// What MODEL says where it is not a file of weights: a name, the config, and the type that weights are to have.
-fn named(model: &Path) -> Result<Option<(String, Config, FileType)>, Report> {
-    let Some(text) = model.to_str() else { return Ok(None) };
-    // A path may have a colon in it, and Windows has one in most.
-    let tagged = text.rsplit_once(':').filter(|(_, tag)| !model.exists() && !tag.contains(['/', '\\']));
-    let (source, tag) = tagged.map_or((text, None), |(source, tag)| (source, Some(tag)));
-    let path = Path::new(source);
-    let config = path.join("config.json");
-    let (name, config) = if let Some(known) = Known::find(source).filter(|_| !path.exists()) {
-        (known.name.into(), known.config().map_err(report::of_folder)?)
-    } else if config.is_file() || path.extension().is_some_and(|e| e == "json") && path.exists() {
-        let config = Config::open(if config.is_file() { &config } else { path }).map_err(report::of_folder)?;
-        (source.into(), config)
-    } else if path.exists() || source.contains(['/', '\\']) || path.extension().is_some_and(|e| e == "gguf") {
-        return Ok(None);
-    } else {
-        let report = Report::misuse(format_args!("`{source}` is neither a file nor a known model"));
-        return Err(report.hint(format_args!("known are {}", names())));
-    };
-    let unknown = |tag| Report::misuse(format_args!("`{tag}` is not a type that can be made")).hint(types());
-    let file_type = tag.map_or(Ok(DEFAULT_TYPE), |tag| FileType::find(tag).ok_or_else(|| unknown(tag)))?;
-    Ok(Some((name, config, file_type)))
 }
 
 /// A file with random weights, in memory.
@@ -131,11 +113,6 @@ fn encoder(dtype: DType) -> Option<Encode> {
 fn of_layout(error: ConvertError) -> Report {
     let unknown = matches!(error.problem, Problem::Architecture { .. });
     report::of_folder(error).hint_if(unknown.then_some("random weights are made for the models that this program runs"))
-}
-
-fn names() -> String {
-    let names = Known::all().iter().flat_map(|known| std::iter::once(&known.name).chain(known.aliases));
-    names.copied().collect::<Vec<_>>().join(", ")
 }
 
 fn types() -> String {
