@@ -5,6 +5,8 @@
 //! memory table, `Scratch<Live>` holds the buffers that the forward pass writes. A buffer that skipped the plan cannot
 //! be made, and a row of the table that nobody allocates cannot be printed.
 //!
+//! Whether a plan fits, [`Available`] says; what became of it, [`resident`].
+//!
 //! This crate does not know what a model is.
 //!
 //! ```
@@ -22,7 +24,8 @@
 //!
 //! let plan = Scratch::<Planned> { x: Spec::new("x", &[8, 256]), logits: Spec::new("logits", &[2048]) };
 //! let rows = plan.rows();
-//! assert_eq!(rows.iter().map(|row| row.bytes).sum::<u64>(), 4 * (8 * 256 + 2048));
+//! // Each begins on a cache line, wherever that is.
+//! assert_eq!(rows.iter().map(|row| row.bytes).sum::<u64>(), 4 * (8 * 256 + 2048) + 2 * 64);
 //! let scratch = plan.allocate()?;
 //! assert_eq!(scratch.logits.len(), 2048);
 //! # Ok::<(), phi_memory::OutOfMemory>(())
@@ -30,9 +33,14 @@
 
 #![forbid(unsafe_code)]
 
+mod available;
 mod buffer;
+pub mod resident;
 mod spec;
+#[cfg(any(target_os = "linux", target_os = "android", test))]
+mod status;
 
+pub use available::{Available, Source, swap_bytes};
 pub use buffer::Buffer;
 pub use spec::{Elem, OutOfMemory, Residency, Row, Spec};
 

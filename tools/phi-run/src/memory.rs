@@ -2,7 +2,7 @@
 
 use phi_cli::Size;
 use phi_plan::Budget;
-use phi_runtime::{Available, Plan, Session};
+use phi_runtime::{Available, Plan, Session, resident};
 
 /// One line: what was planned, and the peak that the system counted.
 pub(crate) fn line(plan: &Plan) -> String {
@@ -12,7 +12,7 @@ pub(crate) fn line(plan: &Plan) -> String {
         Size(plan.buffer_bytes()),
         Size(plan.total_bytes())
     );
-    match peak_bytes() {
+    match resident::peak() {
         Some(peak) => format!("memory: {planned}, peak of the process {}", Size(peak)),
         None => format!("memory: {planned}"),
     }
@@ -28,19 +28,6 @@ pub(crate) fn speed(session: &Session<'_>) -> String {
         generated.tokens,
         generated.rate()
     )
-}
-
-/// The most memory this process ever had resident, or had since [`forget_peak`], where the system tells.
-pub(crate) fn peak_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
-}
-
-/// Begins to count the peak anew, where the system lets us: whether it did.
-pub(crate) fn forget_peak() -> bool {
-    // Linux: 5 is for the peak alone.
-    std::fs::write("/proc/self/clear_refs", "5").is_ok()
 }
 
 /// What this machine has to give now. Where the system does not say, as much as there could be.

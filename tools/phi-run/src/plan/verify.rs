@@ -8,7 +8,7 @@ use phi_runtime::{Sampler, Sampling, TokenId};
 
 use super::args::PlanArgs;
 use super::{MIB, spaced};
-use crate::{job, memory, report};
+use crate::{job, report};
 
 /// What is allowed: two parts of a hundred, or this much where that is more.
 const SLACK: u64 = 4 << 20;
@@ -41,7 +41,7 @@ pub(super) fn verify(model: Option<&Path>, typed: &PlanArgs, io: &mut Io) -> Res
     let greedy = Sampler::new(Sampling { temp: 0.0, ..Sampling::default() }, n_vocab as usize);
     session.generate(greedy, 1).try_for_each(|token| token.map(drop)).map_err(failed)?;
 
-    let Some(peak) = memory::peak_bytes() else {
+    let Some(peak) = phi_runtime::resident::peak() else {
         return Err(Report::new("this system does not tell the peak of a process"));
     };
     let planned = plan.total_bytes();
