@@ -123,7 +123,8 @@ fn errors_name_what_is_wrong_and_what_helps() {
         (&["-p", "", "--no-chat"], Exit::Misused, &["the prompt is empty"]),
         (&["-p", ""], Exit::Misused, &["the prompt is empty", "hint: "]),
         (&["--no-such-flag"], Exit::Misused, &["--no-such-flag"]),
-        (&["-p", "x", "-c", "99999999999"], Exit::DoesNotFit, &["cannot allocate", "kv.k.0", "hint: "]),
+        (&["-p", "x", "-c", "99999999999"], Exit::DoesNotFit, &["available", "hint: `--", "`--force`"]),
+        (&["-p", "x", "-c", "99999999999", "--force"], Exit::DoesNotFit, &["cannot allocate", "kv.k.0", "hint: "]),
         (&["-p", "one two three four five six", "-c", "4"], Exit::Failed, &["do not fit a context of 4", "hint: `-c "]),
     ];
     let mut failures = Vec::new();

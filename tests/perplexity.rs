@@ -213,7 +213,8 @@ fn the_output_has_its_form() {
     assert_eq!(shape(lines[0]), "[0]0.0000,[0]0.0000,[0]0.0000,");
     assert_eq!(shape(lines[1]), "Final estimate: PPL = 0.0000 +/- 0.00000");
     assert_eq!(lines.len(), 2);
-    let first = shown.err.lines().next().unwrap();
+    let [plan, first] = [0, 1].map(|line| shown.err.lines().nth(line).unwrap());
+    assert!(plan.starts_with("plan: weights "), "{plan}");
     assert_eq!(first, "chunks: 3 of 32 tokens, 15 of each are scored");
     assert!(shown.err.contains("seconds per chunk") && shown.err.contains("minutes left"), "{}", shown.err);
 

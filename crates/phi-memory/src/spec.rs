@@ -90,6 +90,13 @@ pub struct Row {
     pub residency: Residency,
 }
 
+impl Row {
+    /// Bytes of the elements alone.
+    pub fn content_bytes(&self) -> u64 {
+        self.dims.iter().fold(self.elem_bytes as u64, |bytes, &n| bytes.saturating_mul(n as u64))
+    }
+}
+
 /// A buffer the system would not give.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("cannot allocate {bytes} bytes for `{name}`")]

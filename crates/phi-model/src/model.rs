@@ -90,12 +90,7 @@ impl Model {
 }
 
 /// Finds a tensor, in the shape that is needed and a type that can be read.
-fn find<'a>(
-    gguf: &'a Gguf,
-    decoder: &Decoder,
-    spec: &TensorSpec,
-    name: &str,
-) -> Result<&'a TensorInfo, TensorProblem> {
+fn find<'a>(gguf: &'a Gguf, decoder: &Decoder, spec: &TensorSpec, name: &str) -> Result<&'a TensorInfo, TensorProblem> {
     let name = || name.to_string();
     let info = gguf.find(&name()).ok_or(TensorProblem::Missing { name: name(), arch: decoder.arch })?;
     let offset = info.entry_offset;

@@ -29,7 +29,6 @@ pub fn longest(subject: &Subject, asked: &Asked, available: u64, worst: Verdict)
 }
 
 /// A run other than the one asked for, and what it takes.
-#[derive(Clone, Debug)]
 pub struct Change {
     /// As options of the command line.
     pub options: String,

@@ -36,17 +36,35 @@ pub use subject::{MIXES, Quant, Source, Subject, Weights};
 pub enum Error {
     /// A GGUF that cannot be read.
     #[error(transparent)]
-    Gguf(#[from] phi_gguf::GgufError),
+    Gguf(Box<phi_gguf::GgufError>),
     /// A config that cannot be read, or is of no known architecture.
     #[error(transparent)]
-    Convert(#[from] phi_convert::ConvertError),
+    Convert(Box<phi_convert::ConvertError>),
     /// A header that is not a model's.
     #[error(transparent)]
-    Model(#[from] phi_model::ModelError),
+    Model(Box<phi_model::ModelError>),
     /// Options that do not go with the model.
     #[error(transparent)]
-    Runtime(#[from] phi_runtime::Error),
+    Runtime(Box<phi_runtime::Error>),
     /// A name that nobody knows.
     #[error("`{0}` is not a known model")]
     Unknown(String),
+}
+
+macro_rules! boxed {
+    ($($variant:ident($of:ty))*) => {$(
+        impl From<$of> for Error {
+            fn from(error: $of) -> Error {
+                Error::$variant(Box::new(error))
+            }
+        }
+    )*};
+}
+
+// Errors carry facts, and are large; what carries them need not be.
+boxed! {
+    Gguf(phi_gguf::GgufError)
+    Convert(phi_convert::ConvertError)
+    Model(phi_model::ModelError)
+    Runtime(phi_runtime::Error)
 }

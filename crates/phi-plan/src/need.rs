@@ -41,7 +41,6 @@ impl Asked {
 }
 
 /// What a run takes, in bytes.
-#[derive(Clone, Debug)]
 pub struct Need {
     /// Weights: mapped from the file, which the system may drop and read again.
     pub weights: u64,

@@ -119,12 +119,8 @@ impl Subject {
             Some(Value::Array(Array::String(tokens))) => tokens.len(),
             _ => 0,
         };
-        let facts = Facts {
-            n_layer: decoder.n_layer,
-            n_head: decoder.n_head,
-            n_head_kv: decoder.n_head_kv,
-            n_expert: 0,
-        };
+        let facts =
+            Facts { n_layer: decoder.n_layer, n_head: decoder.n_head, n_head_kv: decoder.n_head_kv, n_expert: 0 };
         let stored = header.tensors.iter().map(|t| Stored {
             name: t.name.clone(),
             layer: names::layer(&t.name),
@@ -236,7 +232,7 @@ impl Subject {
     fn types(&self, quant: Quant) -> Vec<DType> {
         let Quant::Mix(file_type, rule) = quant else { return self.tensors.iter().map(|t| t.dtype).collect() };
         let item = |t| {
-            let Stored { name, layer, shape, dtype } = t;
+            let Stored { name, layer, shape, dtype }: &Stored = t;
             Item { name, layer: *layer, shape: *shape, dtype: *dtype }
         };
         let items: Vec<_> = self.tensors.iter().map(item).collect();
@@ -253,4 +249,3 @@ fn sorted(mut tensors: Vec<Stored>) -> Vec<Stored> {
     tensors.sort_by(|a, b| file_order((a.layer, &a.name), (b.layer, &b.name)));
     tensors
 }
-

@@ -39,8 +39,7 @@ const CLASSIC: &[(&str, [f64; 4])] =
     &[("phi-4", [10_109.55, 8630.33, 7018.77, 5286.97]), ("phi-4-mini", [2708.32, 2368.57, 2011.57, 1596.82])];
 
 /// Bytes that a position takes in a cache of f16, q8_0 and q4_0.
-const CACHES: &[(&str, [u64; 3])] =
-    &[("phi-4", [204_800, 108_800, 57_600]), ("phi-4-mini", [131_072, 69_632, 36_864])];
+const CACHES: &[(&str, [u64; 3])] = &[("phi-4", [204_800, 108_800, 57_600]), ("phi-4-mini", [131_072, 69_632, 36_864])];
 
 #[test]
 fn weights_are_to_the_byte() {
@@ -68,7 +67,10 @@ fn parts_are_the_whole() {
     let mut kinds = weights.layers.clone();
     kinds.sort_unstable();
     kinds.dedup();
-    assert_eq!(kinds.iter().map(|&b| format!("{:.2}", b as f64 / 1_048_576.0)).collect::<Vec<_>>(), ["182.85", "215.08"]);
+    assert_eq!(
+        kinds.iter().map(|&b| format!("{:.2}", b as f64 / 1_048_576.0)).collect::<Vec<_>>(),
+        ["182.85", "215.08"]
+    );
     assert_eq!(weights.layers.iter().sum::<u64>() + weights.embedding + weights.head + 5120 * 4, weights.bytes);
     assert_eq!(weights.types.iter().map(|(_, n, _)| n).sum::<usize>(), 243);
 }

@@ -132,10 +132,10 @@ impl Plan {
     /// Bytes of keys and values, when the context is full.
     pub fn kv_bytes(&self) -> u64 {
         let rows = self.state.kv.iter().flat_map(|layer| layer.rows());
-        rows.fold(0, |sum, row| sum.saturating_add(row.bytes))
+        rows.fold(0, |sum, row| sum.saturating_add(row.content_bytes()))
     }
 
-    /// Bytes of everything else that a session allocates.
+    /// Bytes of everything else that a session allocates, and of what aligns the buffers.
     pub fn compute_bytes(&self) -> u64 {
         self.buffer_bytes() - self.kv_bytes()
     }

@@ -57,7 +57,8 @@ pub(crate) fn recipe(job: &Job, fit: Fit, source: &Source, io: &mut Io) -> Resul
     let mut matrices = measured?;
     let least = beside + fixed + matrices.iter().map(|m| m.choices[0].1).sum::<u64>();
     if least > fit.bytes {
-        let report = Report::new(format_args!("needs {} even with the fewest bits, of {}", Size(least), Size(fit.bytes)));
+        let report =
+            Report::new(format_args!("needs {} even with the fewest bits, of {}", Size(least), Size(fit.bytes)));
         return Err(report
             .file(&job.source)
             .exit(phi_cli::Exit::DoesNotFit)
@@ -152,9 +153,11 @@ fn spend(matrices: &mut [Matrix], mut left: u64) {
         // A step may skip types that would be a poor bargain.
         let steps = matrices.iter().enumerate().flat_map(|(i, m)| {
             let (_, bytes, error) = m.choices[m.chosen];
-            m.choices.iter().enumerate().skip(m.chosen + 1).map(move |(to, &(_, more, less))| {
-                (i, to, more - bytes, (error - less) / (more - bytes) as f64)
-            })
+            m.choices
+                .iter()
+                .enumerate()
+                .skip(m.chosen + 1)
+                .map(move |(to, &(_, more, less))| (i, to, more - bytes, (error - less) / (more - bytes) as f64))
         });
         let best = steps.filter(|&(_, _, cost, _)| cost <= left).max_by(|a, b| a.3.total_cmp(&b.3));
         let Some((i, to, cost, _)) = best else { return };

@@ -66,9 +66,12 @@ pub(crate) fn refuse(
     let weights = if engine.gguf().paths().is_empty() { 0 } else { plan.weight_bytes() };
     // The tokenizer is there already, and counted by the system.
     if buffers > available.bytes && !force {
-        let message = format!("the plan needs {} beside its weights, of {} available", Size(buffers), Size(available.bytes));
+        let message =
+            format!("the plan needs {} beside its weights, of {} available", Size(buffers), Size(available.bytes));
         let report = Report::new(message).file(name).exit(Exit::DoesNotFit);
-        return Err(report.hint_if(remedy(engine, name, options, available.bytes)).hint("`--force` tries all the same"));
+        return Err(report
+            .hint_if(remedy(engine, name, options, available.bytes))
+            .hint("`--force` tries all the same"));
     }
     if weights.saturating_add(buffers) > available.bytes {
         io.warn(format_args!(
@@ -121,7 +124,8 @@ fn shrink(
         let at = |n_ctx| engine.plan(&RunOptions { n_ctx: Some(n_ctx), ..options.clone() }).map_err(failed);
         plan = at(low)?;
         if plan.total_bytes() > max {
-            let message = format!("needs {} even with a context of {low}, more than --max-ram", Size(plan.total_bytes()));
+            let message =
+                format!("needs {} even with a context of {low}, more than --max-ram", Size(plan.total_bytes()));
             let shrink = (!limit.shrink_kv).then_some("`--shrink-kv` lets the KV cache have a smaller type");
             let report = Report::new(message).file(name).exit(Exit::DoesNotFit).hint_if(shrink);
             return Err(report.hint(format_args!(

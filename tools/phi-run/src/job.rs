@@ -7,9 +7,9 @@ use std::time::SystemTime;
 use phi_cli::{Exit, Io, Report, physical_cores};
 use phi_runtime::{Bytes, DType, Engine, FactorChoice, Factors, Plan, RunOptions, Sampling};
 
+use crate::admit::{self, Limit};
 use crate::args::{GenerateArgs, RopeFactors, RunArgs};
 use crate::embedded::PHI_TINY;
-use crate::admit::{self, Limit};
 use crate::report;
 
 /// A model, and what is wanted of it.

@@ -48,7 +48,7 @@ fn run(args: Args, io: &mut Io) -> Result<(), Report> {
     let ignored = match &args.command {
         Some(Command::Perplexity(typed)) => typed.ignored.given(),
         Some(Command::Bench(typed)) => typed.ignored.given(),
-        Some(Command::Plan(typed)) => typed.ignored.given(),
+        Some(Command::Plan(_)) => None,
         _ => args.ignored.given(),
     };
     if let Some(flags) = ignored {

@@ -99,9 +99,7 @@ fn subject(model: Option<&Path>, typed: &PlanArgs) -> Result<(Subject, Asked), R
             (Subject::of_gguf(&file, "phi-tiny").map_err(failed)?, None)
         }
         Some(path) => match named(path)? {
-            Some(named) => {
-                (Subject::config(named.config, &named.name, named.source).map_err(failed)?, named.tag)
-            }
+            Some(named) => (Subject::config(named.config, &named.name, named.source).map_err(failed)?, named.tag),
             None => (Subject::gguf(path).map_err(failed)?, None),
         },
     };
@@ -150,10 +148,10 @@ fn devices(io: &mut Io) -> Result<(), Report> {
 /// A failure to plan, in the words of the tools.
 fn of_plan(error: Error, name: &str) -> Report {
     match error {
-        Error::Gguf(e) => report::of(&e.into()).file(name),
-        Error::Model(e) => report::of(&e.into()).file(name),
+        Error::Gguf(e) => report::of(&(*e).into()).file(name),
+        Error::Model(e) => report::of(&(*e).into()).file(name),
         Error::Runtime(e) => report::of(&e).file(name),
-        Error::Convert(e) => report::of_folder(e),
+        Error::Convert(e) => report::of_folder(*e),
         Error::Unknown(_) => Report::of(&error),
     }
 }

@@ -30,10 +30,6 @@ pub(crate) fn open(model: Option<&Path>, layers: Option<u32>, io: &mut Io) -> Re
         return job::open(model, io);
     };
     let file_type = tag.unwrap_or(DEFAULT_TYPE);
-    if encoder(file_type.base()).is_none() {
-        let report = Report::misuse(format_args!("`{}` is not a type that can be made", file_type.name()));
-        return Err(report.hint(types()));
-    }
     let name = format!("{name}:{}", file_type.name());
     let bytes = weights(&name, config, file_type, layers, io)?;
     let engine = Engine::from_bytes(bytes).map_err(|e| report::of(&e).file(&name))?;

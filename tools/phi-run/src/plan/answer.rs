@@ -22,8 +22,12 @@ pub(super) fn text(question: &Question, verbose: bool) -> Result<String, Error> 
         );
     }
     if let Some(card) = question.card {
-        let _ = write!(out, "\nCard    {:.0} GiB, of which {} MiB are free (an estimate, nothing here runs on one yet): ",
-            card.bytes as f64 / (1_u64 << 30) as f64, spaced(card.free() >> 20));
+        let _ = write!(
+            out,
+            "\nCard    {:.0} GiB, of which {} MiB are free (an estimate, nothing here runs on one yet): ",
+            card.bytes as f64 / (1_u64 << 30) as f64,
+            spaced(card.free() >> 20)
+        );
         let _ = match card.place(subject, asked)? {
             OnCard::Everything { n_ctx } => writeln!(out, "everything, with a context up to {}", spaced(n_ctx as u64)),
             OnCard::Layers { layers, of } => writeln!(out, "{layers} of {of} layers and the head"),
@@ -40,7 +44,12 @@ fn verdicts(question: &Question) -> Result<String, Error> {
     let need = subject.need(asked)?;
     let verdict = need.verdict(budget.bytes);
     let mut table = Table::new([("", Align::Left), ("", Align::Left), ("MiB", Align::Right), ("", Align::Left)]);
-    table.row(["Asked".into(), describe(question, asked, &need), spaced(mib(need.total())), judged(&need, budget.bytes)]);
+    table.row([
+        "Asked".into(),
+        describe(question, asked, &need),
+        spaced(mib(need.total())),
+        judged(&need, budget.bytes),
+    ]);
     if verdict != Verdict::Fits {
         for change in fit::levers(subject, asked, budget.bytes)? {
             let after = change.need.verdict(budget.bytes);
@@ -58,7 +67,10 @@ fn verdicts(question: &Question) -> Result<String, Error> {
             ]),
             None => {
                 let remedy = fit::smallest_known().map_or(String::new(), |(name, need)| {
-                    format!("nothing fits; the least of the family is {name} Q2_K with {} MiB", spaced(mib(need.total())))
+                    format!(
+                        "nothing fits; the least of the family is {name} Q2_K with {} MiB",
+                        spaced(mib(need.total()))
+                    )
                 });
                 table.row(["Remedy".into(), remedy, String::new(), String::new()]);
             }
@@ -152,8 +164,7 @@ fn overview(question: &Question) -> Result<String, Error> {
 fn parts(question: &Question, verbose: bool) -> Result<String, Error> {
     let Question { subject, asked, .. } = question;
     let need = subject.need(asked)?;
-    let mut table =
-        Table::new([("", Align::Left), ("MiB", Align::Right), ("kind", Align::Left), ("why", Align::Left)]);
+    let mut table = Table::new([("", Align::Left), ("MiB", Align::Right), ("kind", Align::Left), ("why", Align::Left)]);
     let exact = |bytes: u64| format!("{:.1}", bytes as f64 / MIB);
     let tensors: usize = need.parts.types.iter().map(|(_, n, _)| n).sum();
     let types: Vec<_> = need.parts.types.iter().map(|(t, _, bytes)| format!("{t} {}", exact(*bytes))).collect();
@@ -171,8 +182,12 @@ fn parts(question: &Question, verbose: bool) -> Result<String, Error> {
     row("at start", need.at_start(), "", format!("KV grows {per_token:.3} MiB per token"));
     let mut out = table.to_string();
     if verbose {
-        let mut buffers =
-            Table::new([("buffer", Align::Left), ("shape", Align::Left), ("bytes", Align::Right), ("kind", Align::Left)]);
+        let mut buffers = Table::new([
+            ("buffer", Align::Left),
+            ("shape", Align::Left),
+            ("bytes", Align::Right),
+            ("kind", Align::Left),
+        ]);
         for row in need.plan.rows() {
             let dims: Vec<_> = row.dims.iter().map(ToString::to_string).collect();
             let kind = if row.residency == Residency::Reserved { "reserved" } else { "anonymous" };

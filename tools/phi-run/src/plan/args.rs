@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use phi_cli::Size;
 
-use crate::args::{IgnoredArgs, RunArgs};
+use crate::args::RunArgs;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -42,7 +42,7 @@ pub(crate) struct PlanArgs {
     pub(crate) vram: Option<Size>,
 
     /// Plan for a machine people have: pi5-8gb, laptop-16gb, rtx3060-12gb, …; `list` for all
-    #[arg(long = "device", id = "machine", value_name = "NAME", help_heading = "Machine")]
+    #[arg(long, value_name = "NAME", help_heading = "Machine")]
     pub(crate) device: Option<String>,
 
     /// Conversations at the same time, each with a cache of its own
@@ -66,7 +66,7 @@ pub(crate) struct PlanArgs {
     pub(crate) svg: Option<PathBuf>,
 
     /// Load the model, fill the context, and compare; fails above 2 % (or 4 MiB)
-    #[arg(long, conflicts_with_all = ["ram", "vram", "machine", "table", "svg"])]
+    #[arg(long, conflicts_with_all = ["ram", "vram", "device", "table", "svg"])]
     pub(crate) verify: bool,
 
     /// Every buffer by itself
@@ -75,9 +75,6 @@ pub(crate) struct PlanArgs {
 
     #[command(flatten)]
     pub(crate) run: RunArgs,
-
-    #[command(flatten)]
-    pub(crate) ignored: IgnoredArgs,
 }
 
 /// Which generation of mixtures.
