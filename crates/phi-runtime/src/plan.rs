@@ -73,7 +73,7 @@ pub struct Plan {
 /// What the program itself has resident: code that ran, stacks, what libraries keep. Measured, as is the next.
 const PROGRAM_BYTES: u64 = 9 << 20;
 /// What a tokenizer keeps for each word of its vocabulary.
-const WORD_BYTES: u64 = 250;
+const WORD_BYTES: u64 = 300;
 
 /// Where no context is asked for, at most this: enough for a conversation, affordable everywhere.
 const DEFAULT_CTX: usize = 4096;
