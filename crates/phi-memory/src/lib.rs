@@ -5,6 +5,8 @@
 //! memory table, `Scratch<Live>` holds the buffers that the forward pass writes. A buffer that skipped the plan cannot
 //! be made, and a row of the table that nobody allocates cannot be printed.
 //!
+//! Whether a plan fits, [`Available`] says; what became of it, [`resident`].
+//!
 //! This crate does not know what a model is.
 //!
 //! ```
@@ -30,9 +32,14 @@
 
 #![forbid(unsafe_code)]
 
+mod available;
 mod buffer;
+pub mod resident;
 mod spec;
+#[cfg(any(target_os = "linux", target_os = "android", test))]
+mod status;
 
+pub use available::{Available, Source, swap_bytes};
 pub use buffer::Buffer;
 pub use spec::{Elem, OutOfMemory, Residency, Row, Spec};
 

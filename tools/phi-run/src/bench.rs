@@ -10,9 +10,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use phi_cli::{Io, Progress, Report, Talk, physical_cores};
-use phi_runtime::{DType, Engine, Error, FactorChoice, Isa, Peaks, Plan, RunOptions, TokenId};
+use phi_runtime::{DType, Engine, Error, FactorChoice, Isa, Peaks, Plan, RunOptions, TokenId, resident};
 
-use crate::{answer, memory, report};
+use crate::{answer, report};
 use args::{BenchArgs, Format, Numbers, PromptGen};
 use output::{Model, Output, Row};
 
@@ -39,10 +39,10 @@ pub(crate) fn bench(typed: &BenchArgs, io: &mut Io) -> Result<(), Report> {
         let peaks = if typed.no_peaks { None } else { peaks.of(test, io).map_err(failed)? };
         answer::show_plan(plan, io);
         // What was needed before is gone, and shall not count.
-        let counts_afresh = memory::forget_peak();
+        let counts_afresh = resident::forget_peak();
         let time = std::time::SystemTime::now();
         let samples = measure(&engine, plan, test, typed, io).map_err(failed)?;
-        let peak_rss = if counts_afresh { memory::peak_bytes() } else { None };
+        let peak_rss = if counts_afresh { resident::peak() } else { None };
         let cost = Cost::of(&engine, plan, test);
         io.stream(output.row(&Row { test, time, samples: &samples, peak_rss, cost, peaks }))?;
         Ok(())

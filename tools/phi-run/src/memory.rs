@@ -1,13 +1,13 @@
 //! Memory, in the words of a user: planned, and as the system saw it.
 
 use phi_cli::Size;
-use phi_runtime::{Plan, Session};
+use phi_runtime::{Plan, Session, resident};
 
 /// One line: what was planned, and the peak that the system counted.
 pub(crate) fn line(plan: &Plan) -> String {
     let planned =
         format!("weights {} mapped, buffers {} planned", Size(plan.weight_bytes()), Size(plan.buffer_bytes()));
-    match peak_bytes() {
+    match resident::peak() {
         Some(peak) => format!("memory: {planned}, peak of the process {}", Size(peak)),
         None => format!("memory: {planned}"),
     }
@@ -23,17 +23,4 @@ pub(crate) fn speed(session: &Session<'_>) -> String {
         generated.tokens,
         generated.rate()
     )
-}
-
-/// The most memory this process ever had resident, or had since [`forget_peak`], where the system tells.
-pub(crate) fn peak_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
-}
-
-/// Begins to count the peak anew, where the system lets us: whether it did.
-pub(crate) fn forget_peak() -> bool {
-    // Linux: 5 is for the peak alone.
-    std::fs::write("/proc/self/clear_refs", "5").is_ok()
 }
