@@ -1,7 +1,7 @@
 use std::marker::PhantomData;
 
 use crate::Buffer;
-use crate::buffer::{LINE_BYTES, Line};
+use crate::buffer::LINE_BYTES;
 
 /// What a buffer may hold: plain numbers for which all-zero bytes mean zero.
 pub trait Elem: bytemuck::Pod + Send + Sync {}
@@ -42,25 +42,25 @@ impl<T: Elem> Spec<T> {
         self.dims.iter().try_fold(1_usize, |n, &d| n.checked_mul(d))
     }
 
-    /// Bytes this buffer takes: its elements, rounded up to whole cache lines. The only size formula.
+    /// Bytes this buffer takes: its elements, and a line to begin with the first whole one. The only size formula.
     ///
     /// A buffer beyond what 64 bits count saturates, and then fails to allocate.
     pub fn bytes(&self) -> u64 {
         let bytes = self.len().and_then(|n| n.checked_mul(size_of::<T>()));
-        bytes.and_then(|n| n.checked_next_multiple_of(LINE_BYTES)).map_or(u64::MAX, |n| n as u64)
+        bytes.and_then(|n| n.checked_add(LINE_BYTES)).map_or(u64::MAX, |n| n as u64)
     }
 
     /// Makes the buffer. The only way to one.
     pub fn allocate(&self) -> Result<Buffer<T>, OutOfMemory> {
         let out_of_memory = || OutOfMemory { name: self.name.clone(), bytes: self.bytes() };
         let len = self.len().ok_or_else(out_of_memory)?;
-        let lines = usize::try_from(self.bytes()).map_err(|_| out_of_memory())? / LINE_BYTES;
-        let mut lines = bytemuck::allocation::try_zeroed_slice_box::<Line>(lines).map_err(|()| out_of_memory())?;
+        let bytes = usize::try_from(self.bytes()).map_err(|_| out_of_memory())?;
+        let mut bytes = bytemuck::allocation::try_zeroed_slice_box(bytes).map_err(|()| out_of_memory())?;
         if self.residency == Residency::Filled {
             // Opaque, or the compiler may know the memory to be zero already and leave the pages untouched.
-            std::hint::black_box(&mut lines[..]).fill(Line::ZERO);
+            std::hint::black_box(&mut bytes[..]).fill(0);
         }
-        Ok(Buffer::new(lines, len))
+        Ok(Buffer::new(bytes, len))
     }
 
     /// This buffer as a row of the memory table.
@@ -106,13 +106,37 @@ mod tests {
 
     #[test]
     fn allocates_what_it_says() {
-        let spec = Spec::<f32>::new("x", &[3, 5]);
-        assert_eq!(spec.bytes(), 64);
-        let mut buffer = spec.allocate().unwrap();
-        assert_eq!(buffer.len(), 15);
-        assert_eq!(buffer.as_ptr() as usize % LINE_BYTES, 0);
-        buffer[14] = 1.0;
-        assert_eq!(buffer.iter().sum::<f32>(), 1.0);
+        for len in [0, 1, 15, 16, 1000] {
+            let spec = Spec::<f32>::new("x", &[len, 5]);
+            assert_eq!(spec.bytes(), 4 * 5 * len as u64 + 64);
+            let mut buffer = spec.allocate().unwrap();
+            assert_eq!(buffer.len(), 5 * len);
+            assert_eq!(buffer.as_ptr() as usize % LINE_BYTES, 0);
+            assert!(buffer.iter().all(|&x| x == 0.0));
+            buffer.iter_mut().for_each(|x| *x = 1.0);
+            assert_eq!(buffer.iter().sum::<f32>(), 5.0 * len as f32);
+        }
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "Miri has no pages")]
+    fn what_is_reserved_becomes_resident_as_it_is_written() {
+        const MIB: usize = 1 << 20;
+        let Some(before) = crate::resident::now() else {
+            assert!(!cfg!(target_os = "linux"), "Linux says what is resident");
+            return;
+        };
+        // Other tests are small, and so is what the system counts late.
+        let grown = || (crate::resident::now().unwrap().saturating_sub(before) as usize) / MIB;
+        let mut reserved = Spec::<f32>::reserved("kv.k.0", &[256 * MIB / 4]).allocate().unwrap();
+        assert!(grown() < 8, "{} MiB", grown());
+        assert_eq!(reserved[7 * MIB], 0.0);
+        reserved[..128 * MIB / 4].fill(1.0);
+        assert!((120..136).contains(&grown()), "{} MiB", grown());
+        drop(reserved);
+        let filled = Spec::<f32>::new("x", &[128 * MIB / 4]).allocate().unwrap();
+        assert!((120..136).contains(&grown()), "{} MiB", grown());
+        drop(filled);
     }
 
     #[test]
