@@ -15,9 +15,9 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
-/// The system's allocator, counting bytes and calls of each thread and of all.
+/// The system's allocator, counting bytes and calls of each thread, and of some together.
 pub struct Counting;
 
 /// What a piece of code did to the heap.
@@ -43,8 +43,15 @@ pub fn of_this_thread<T>(f: impl FnOnce() -> T) -> (T, Use) {
     (result, Use { grown, peak, allocations: after.allocations - before.allocations })
 }
 
-/// What all threads do to the heap while `f` runs. Only meaningful in a test binary of a single test.
-pub fn of_all_threads<T>(f: impl FnOnce() -> T) -> (T, Use) {
+/// From here on this thread is watched, and every thread that begins to use the heap later. The threads of the test
+/// harness are not, as long as the test binary has a single test.
+pub fn watch_from_here() {
+    FIRST.store(THREADS.load(Relaxed), Relaxed);
+    OWN.store(number(), Relaxed);
+}
+
+/// What the watched threads do to the heap while `f` runs.
+pub fn of_watched_threads<T>(f: impl FnOnce() -> T) -> (T, Use) {
     let before = (LIVE.load(Relaxed), ALLOCATIONS.load(Relaxed));
     let result = f();
     let (grown, allocations) = (LIVE.load(Relaxed) - before.0, ALLOCATIONS.load(Relaxed) - before.1);
@@ -61,14 +68,33 @@ struct Count {
 thread_local! {
     /// Made at compile time and without a destructor, so that counting never allocates itself.
     static THREAD: Cell<Count> = const { Cell::new(Count { live: 0, peak: 0, allocations: 0 }) };
+    /// Threads have numbers in the order in which they first use the heap; 0 is none yet.
+    static NUMBER: Cell<u64> = const { Cell::new(0) };
 }
 
+/// The number of the next thread.
+static THREADS: AtomicU64 = AtomicU64::new(1);
+/// Watched are the threads from this number on, and the one of that number.
+static FIRST: AtomicU64 = AtomicU64::new(u64::MAX);
+static OWN: AtomicU64 = AtomicU64::new(u64::MAX);
+/// Bytes and calls of those that are watched.
 static LIVE: AtomicI64 = AtomicI64::new(0);
 static ALLOCATIONS: AtomicI64 = AtomicI64::new(0);
 
+/// This thread's number.
+fn number() -> u64 {
+    if NUMBER.get() == 0 {
+        NUMBER.set(THREADS.fetch_add(1, Relaxed));
+    }
+    NUMBER.get()
+}
+
 fn count(bytes: i64, allocations: i64) {
-    LIVE.fetch_add(bytes, Relaxed);
-    ALLOCATIONS.fetch_add(allocations, Relaxed);
+    let number = number();
+    if number >= FIRST.load(Relaxed) || number == OWN.load(Relaxed) {
+        LIVE.fetch_add(bytes, Relaxed);
+        ALLOCATIONS.fetch_add(allocations, Relaxed);
+    }
     let mut thread = THREAD.get();
     thread.live += bytes;
     thread.peak = thread.peak.max(thread.live);

@@ -206,23 +206,30 @@ impl<'a> Call<'a> {
             let keys = see.start.max((begin + c * chunk) * CHUNK)..see.end.min((begin + (c + 1) * chunk) * CHUNK);
             let queries = self.queries(g, block * FEW..rows.min((block + 1) * FEW));
             let (k, v) = self.cached(g);
-            (kernels.table.attend_few)(&queries, keys, k, v, &mut kernels.room(thread), &mut |i, max, sum, values| {
-                let at = queries.index(i);
-                if n_chunks == 1 {
-                    // SAFETY: each query has a task, and its own values.
-                    #[expect(unsafe_code, reason = "tasks write heads of several tokens")]
-                    let out = unsafe { shared.slice(at * a.head_dim..(at + 1) * a.head_dim) };
-                    let factor = 1.0 / sum;
-                    out.iter_mut().zip(values).for_each(|(out, value)| *out = value * factor);
-                } else {
-                    let at = at * n_chunks + c;
-                    // SAFETY: each chunk of a query has a task, and its own part.
-                    #[expect(unsafe_code, reason = "tasks write parts of several tokens")]
-                    let part = unsafe { shared_parts.slice(at * part..(at + 1) * part) };
-                    (part[0], part[1]) = (max, sum);
-                    part[2..].copy_from_slice(values);
-                }
-            });
+            (kernels.table.attend_few)(
+                &queries,
+                keys,
+                k,
+                v,
+                &mut kernels.room(thread)[0].attention,
+                &mut |i, max, sum, values| {
+                    let at = queries.index(i);
+                    if n_chunks == 1 {
+                        // SAFETY: each query has a task, and its own values.
+                        #[expect(unsafe_code, reason = "tasks write heads of several tokens")]
+                        let out = unsafe { shared.slice(at * a.head_dim..(at + 1) * a.head_dim) };
+                        let factor = 1.0 / sum;
+                        out.iter_mut().zip(values).for_each(|(out, value)| *out = value * factor);
+                    } else {
+                        let at = at * n_chunks + c;
+                        // SAFETY: each chunk of a query has a task, and its own part.
+                        #[expect(unsafe_code, reason = "tasks write parts of several tokens")]
+                        let part = unsafe { shared_parts.slice(at * part..(at + 1) * part) };
+                        (part[0], part[1]) = (max, sum);
+                        part[2..].copy_from_slice(values);
+                    }
+                },
+            );
         });
         if n_chunks > 1 {
             for (out, parts) in out.chunks_exact_mut(a.head_dim).zip(parts.chunks_exact(n_chunks * part)) {
@@ -250,7 +257,7 @@ impl<'a> Call<'a> {
             let (b, g) = (blocks - 1 - task / a.n_head_kv, task % a.n_head_kv);
             let queries = self.queries(g, b * block..rows.min((b + 1) * block));
             let (k, v) = self.cached(g);
-            (kernels.table.attend)(&queries, k, v, &mut kernels.room(thread), &mut |i, values| {
+            (kernels.table.attend)(&queries, k, v, &mut kernels.room(thread)[0].attention, &mut |i, values| {
                 let at = queries.index(i) * a.head_dim;
                 // SAFETY: each query is in one block, and has its own values.
                 #[expect(unsafe_code, reason = "tasks write heads of several tokens")]

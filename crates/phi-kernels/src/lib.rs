@@ -8,8 +8,8 @@
 //! Weights of 8 bits or fewer are multiplied with activations that are rounded to 8 bits too, one scale for 256 of them
 //! ([`Kernels::quantize`]): products of integers, exact within a sub-block. All other types are multiplied as floats.
 //!
-//! This crate does not know files, models or memory plans: every buffer comes from the caller, but for the room that each
-//! thread works in, whose size is [`Kernels::THREAD_BYTES`].
+//! This crate does not know files, models or memory plans: every buffer comes from the caller, the [`ThreadRoom`] of each
+//! thread included, and no operation allocates.
 //!
 //! ```
 //! use phi_kernels::{Activations, Isa, Kernels};
@@ -39,7 +39,10 @@ pub use activations::Activations;
 pub use attention::{Attention, KvRows, MAX_HEAD_DIM};
 pub use isa::{Isa, UnknownIsa};
 
+use std::ops::DerefMut;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytemuck::{Pod, Zeroable};
 
 use arch::{Room, Table};
 use matmul::Work;
@@ -50,24 +53,45 @@ pub struct Kernels {
     isa: Isa,
     table: &'static Table,
     pool: Pool,
-    /// Room of each thread, for products.
-    work: Vec<Mutex<Box<Work>>>,
-    /// Room of each thread, for attention.
-    rooms: Vec<Mutex<Box<Room>>>,
+    /// Room of each thread: slices of one.
+    rooms: Vec<Mutex<BoxedRoom>>,
 }
 
+/// What one thread works in: tiles, sums and scores. It may be zeros when given, and what is touched of it may be less.
+#[derive(Clone, Copy, Zeroable, Pod)]
+#[repr(C)]
+pub struct ThreadRoom {
+    products: Work,
+    attention: Room,
+}
+
+/// Memory of whatever kind.
+type BoxedRoom = Box<dyn DerefMut<Target = [ThreadRoom]> + Send>;
+
 impl Kernels {
-    /// Starts `threads` threads (at least one), the caller's included.
+    /// Starts `threads` threads (at least one), the caller's included, and allocates their rooms.
     pub fn new(isa: Isa, threads: usize) -> Result<Kernels, NoThreads> {
-        let threads = threads.max(1);
-        let pool = Pool::new(threads).map_err(|source| NoThreads { threads, source })?;
-        let work = (0..threads).map(|_| Mutex::new(bytemuck::zeroed_box())).collect();
-        let rooms = (0..threads).map(|_| Mutex::new(bytemuck::zeroed_box())).collect();
-        Ok(Kernels { isa, table: arch::table(isa), pool, work, rooms })
+        Kernels::with_rooms(isa, (0..threads.max(1)).map(|_| bytemuck::zeroed_slice_box(1)))
     }
 
-    /// Bytes of each thread's room for tiles, sums and scores; what of it is touched is less.
-    pub const THREAD_BYTES: usize = size_of::<Work>() + size_of::<Room>();
+    /// Starts as many threads as there are rooms, the caller's included.
+    ///
+    /// # Panics
+    /// When there is no room, or one that is empty.
+    pub fn with_rooms<R>(isa: Isa, rooms: impl IntoIterator<Item = R>) -> Result<Kernels, NoThreads>
+    where
+        R: DerefMut<Target = [ThreadRoom]> + Send + 'static,
+    {
+        let boxed = |room: R| {
+            assert!(!room.is_empty(), "each thread has a room");
+            Mutex::new(Box::new(room) as BoxedRoom)
+        };
+        let rooms: Vec<_> = rooms.into_iter().map(boxed).collect();
+        let threads = rooms.len();
+        assert!(threads > 0, "the caller is a thread, too");
+        let pool = Pool::new(threads).map_err(|source| NoThreads { threads, source })?;
+        Ok(Kernels { isa, table: arch::table(isa), pool, rooms })
+    }
 
     /// The instruction set in use.
     pub fn isa(&self) -> Isa {
@@ -79,7 +103,15 @@ impl Kernels {
         self.pool.threads()
     }
 
-    fn room(&self, thread: usize) -> MutexGuard<'_, Box<Room>> {
+    /// Calls `task` once for each item, on all threads.
+    ///
+    /// # Panics
+    /// When a task did, or called an operation of kernels.
+    pub fn for_each<T: Send>(&self, items: &mut [T], task: impl Fn(&mut T) + Sync) {
+        self.pool.chunks(items, 1, |_, _, items| items.iter_mut().for_each(&task));
+    }
+
+    fn room(&self, thread: usize) -> MutexGuard<'_, BoxedRoom> {
         self.rooms[thread].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -2,9 +2,7 @@
 
 #![expect(unsafe_code, reason = "tasks write columns of a row-major output")]
 
-use std::sync::{MutexGuard, PoisonError};
-
-use bytemuck::Zeroable;
+use bytemuck::{Pod, Zeroable};
 use phi_quant::codec;
 use phi_tensor::{DType, Matrix, TokenId};
 
@@ -19,7 +17,8 @@ const COLUMNS: usize = 516;
 const TASKS: usize = 8;
 
 /// One thread's room.
-#[derive(Zeroable)]
+#[derive(Clone, Copy, Zeroable, Pod)]
+#[repr(C)]
 pub(crate) struct Work {
     scratch: Scratch,
     /// `[PANELS, columns, PANEL]`
@@ -66,8 +65,7 @@ impl Kernels {
             (first, job)
         });
         self.pool.run(tasks, |thread, task| {
-            let mut work = self.work(thread);
-            let Work { scratch, sums } = &mut **work;
+            let Work { scratch, sums } = &mut self.room(thread)[0].products;
             let (first, job) = jobs.iter().rev().find(|(first, _)| *first <= task).expect("the first begins with 0");
             job.for_each_part(task - first, |part| {
                 let target = job.target(part);
@@ -88,8 +86,7 @@ impl Kernels {
         gate.panels = gate.panels.min(PANELS / 2);
         let up = Job { w: up, product: (self.table.product)(up.dtype()), ..gate };
         self.pool.run(gate.tasks(), |thread, task| {
-            let mut work = self.work(thread);
-            let Work { scratch, sums } = &mut **work;
+            let Work { scratch, sums } = &mut self.room(thread)[0].products;
             let (ups, gates) = sums.split_at_mut(PANELS / 2 * COLUMNS * PANEL);
             gate.for_each_part(task, |part| {
                 // SAFETY: nothing is written but `ups`.
@@ -98,10 +95,6 @@ impl Kernels {
                 unsafe { gate.compute(part, scratch, gates, Finish::Silu(ups, gate.target(part))) };
             });
         });
-    }
-
-    fn work(&self, thread: usize) -> MutexGuard<'_, Box<Work>> {
-        self.work[thread].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// `out[t] = table[tokens[t]]`

@@ -84,8 +84,12 @@ impl Engine {
 
     /// Allocates exactly the plan.
     pub fn session(&self, plan: &Plan) -> Result<Session<'_>, Error> {
-        let kernels = Kernels::new(plan.options.isa, plan.options.threads)?;
+        // The largest first: what does not fit is found before threads start.
+        let state = plan.state.allocate()?;
         let records = plan.records.as_ref().map(Spec::allocate).transpose()?;
-        Ok(Session::new(self, kernels, plan.state.allocate()?, records, plan.options.factors))
+        let tokens = plan.tokens.allocate()?;
+        let rooms = plan.threads.iter().map(Spec::allocate).collect::<Result<Vec<_>, _>>()?;
+        let kernels = Kernels::with_rooms(plan.options.isa, rooms)?;
+        Ok(Session::new(self, kernels, state, records, tokens, plan.options.factors))
     }
 }

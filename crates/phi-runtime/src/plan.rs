@@ -1,8 +1,8 @@
-use phi_kernels::{Isa, Kernels};
+use phi_kernels::{Isa, ThreadRoom};
 use phi_memory::{Planned, Row, Spec};
 use phi_model::{Decoder, Factors, Sizes, State};
 use phi_quant::codec;
-use phi_tensor::DType;
+use phi_tensor::{DType, TokenId};
 
 use crate::Error;
 use crate::perplexity::record_bytes;
@@ -61,8 +61,10 @@ pub struct Plan {
     pub(crate) state: State<Planned>,
     /// Records of a base, `[n_batch, record_bytes]`.
     pub(crate) records: Option<Spec<u8>>,
-    /// What the kernels' threads work in, `[threads, bytes]`; they allocate it themselves.
-    kernels: Spec<u8>,
+    /// The sequence, `[n_ctx]`.
+    pub(crate) tokens: Spec<TokenId>,
+    /// What each thread of the kernels works in.
+    pub(crate) threads: Vec<Spec<ThreadRoom>>,
     pub(crate) options: RunOptions,
     weight_bytes: u64,
 }
@@ -95,7 +97,8 @@ impl Plan {
         Ok(Plan {
             state: State::of(decoder, sizes),
             records: options.base_records.then(records),
-            kernels: Spec::reserved("kernels", &[options.threads.max(1), Kernels::THREAD_BYTES]),
+            tokens: Spec::reserved("tokens", &[n_ctx]),
+            threads: (0..options.threads.max(1)).map(|i| Spec::reserved(format!("thread.{i}"), &[1])).collect(),
             options: options.clone(),
             weight_bytes,
         })
@@ -108,7 +111,8 @@ impl Plan {
 
     /// Every buffer, as rows of a table.
     pub fn rows(&self) -> Vec<Row> {
-        self.state.rows().into_iter().chain(self.records.iter().map(Spec::row)).chain([self.kernels.row()]).collect()
+        let more = self.records.iter().map(Spec::row).chain([self.tokens.row()]);
+        self.state.rows().into_iter().chain(more).chain(self.threads.iter().map(Spec::row)).collect()
     }
 
     /// Bytes of all buffers: what a session allocates.

@@ -88,7 +88,8 @@ impl Sampler {
         Sampler {
             random: Xoshiro256PlusPlus::seed_from_u64(sampling.seed),
             candidates: Vec::with_capacity(n_vocab),
-            recent: Vec::with_capacity(sampling.repeat_last_n.min(1 << 20)),
+            // Each of its tokens is another one.
+            recent: Vec::with_capacity(sampling.repeat_last_n.min(n_vocab)),
             sampling,
         }
     }

@@ -16,8 +16,10 @@ pub struct Session<'e> {
     /// Room for the records of a base, a batch of them.
     records: Option<Buffer<u8>>,
     choice: FactorChoice,
-    /// The sequence.
-    tokens: Vec<TokenId>,
+    /// The sequence, and room for what may follow.
+    tokens: Buffer<TokenId>,
+    /// Tokens of the sequence.
+    len: usize,
     /// How many of its tokens the caches hold, computed with `factors`.
     cached: usize,
     factors: Factors,
@@ -63,6 +65,8 @@ pub(crate) struct Scored<'a> {
     pub(crate) n_vocab: usize,
     /// Room for the records of a base, for at least as many positions, where it was planned.
     pub(crate) records: Option<&'a mut [u8]>,
+    /// What computed them.
+    pub(crate) kernels: &'a Kernels,
 }
 
 impl<'e> Session<'e> {
@@ -71,9 +75,9 @@ impl<'e> Session<'e> {
         kernels: Kernels,
         state: State<Live>,
         records: Option<Buffer<u8>>,
+        tokens: Buffer<TokenId>,
         choice: FactorChoice,
     ) -> Self {
-        let tokens = Vec::with_capacity(state.sizes.n_ctx);
         let (prompt, generated) = (Tally::default(), Tally::default());
         Session {
             engine,
@@ -82,6 +86,7 @@ impl<'e> Session<'e> {
             records,
             choice,
             tokens,
+            len: 0,
             cached: 0,
             factors: Factors::Short,
             computed: 0,
@@ -97,7 +102,7 @@ impl<'e> Session<'e> {
 
     /// The sequence so far.
     pub fn tokens(&self) -> &[TokenId] {
-        &self.tokens
+        &self.tokens[..self.len]
     }
 
     /// Positions of the context.
@@ -144,7 +149,7 @@ impl<'e> Session<'e> {
     /// Makes `tokens` the sequence: keeps what it has in common with the present one, computes the rest. The last token
     /// is always computed, for its logits.
     pub fn sync(&mut self, tokens: &[TokenId], watch: impl FnMut(Progress) -> ControlFlow<()>) -> Result<(), Error> {
-        let common = self.tokens.iter().zip(tokens).take_while(|(a, b)| a == b).count();
+        let common = self.tokens().iter().zip(tokens).take_while(|(a, b)| a == b).count();
         let keep = common.min(tokens.len().saturating_sub(1)).min(self.cached);
         self.rewind(keep);
         self.prefill_watched(&tokens[keep..], watch)
@@ -152,7 +157,7 @@ impl<'e> Session<'e> {
 
     /// Forgets all but the first `len` tokens.
     pub fn rewind(&mut self, len: usize) {
-        self.tokens.truncate(len);
+        self.len = self.len.min(len);
         self.cached = self.cached.min(len);
     }
 
@@ -164,8 +169,8 @@ impl<'e> Session<'e> {
     /// Logits of every position of a prompt, `[tokens, n_vocab]`, one batch at a time. The plan must keep all logits.
     pub fn logits_of(&mut self, prompt: &[TokenId], mut each: impl FnMut(&[f32])) -> Result<(), Error> {
         self.append(prompt)?;
-        while self.cached < self.tokens.len() {
-            let n = self.state.sizes.n_batch.min(self.tokens.len() - self.cached);
+        while self.cached < self.len {
+            let n = self.state.sizes.n_batch.min(self.len - self.cached);
             each(self.step(n, n)?);
         }
         Ok(())
@@ -181,11 +186,11 @@ impl<'e> Session<'e> {
         mut each: impl FnMut(Scored<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let recomputing = self.append(tokens)?;
-        while self.cached < self.tokens.len() {
+        while self.cached < self.len {
             let start = Instant::now();
-            let (done, total) = (self.cached, self.tokens.len());
+            let (done, total) = (self.cached, self.len);
             if watch(Progress { done, total, recomputing }).is_break() {
-                self.tokens.truncate(done);
+                self.len = done;
                 return Err(Error::Interrupted);
             }
             let n = self.state.sizes.n_batch.min(total - done);
@@ -198,6 +203,7 @@ impl<'e> Session<'e> {
                     logits: &self.state.scratch.logits[..n_logits * n_vocab],
                     n_vocab,
                     records: self.records.as_deref_mut(),
+                    kernels: &self.kernels,
                 })?;
             }
             self.prompt.tokens += n;
@@ -222,14 +228,14 @@ impl<'e> Session<'e> {
 
     fn push(&mut self, tokens: &[TokenId], mut watch: impl FnMut(Progress) -> ControlFlow<()>) -> Result<(), Error> {
         let recomputing = self.append(tokens)?;
-        while self.cached < self.tokens.len() {
-            let progress = Progress { done: self.cached, total: self.tokens.len(), recomputing };
+        while self.cached < self.len {
+            let progress = Progress { done: self.cached, total: self.len, recomputing };
             if watch(progress).is_break() {
-                self.tokens.truncate(self.cached);
+                self.len = self.cached;
                 return Err(Error::Interrupted);
             }
-            let n = self.state.sizes.n_batch.min(self.tokens.len() - self.cached);
-            let n_logits = usize::from(self.cached + n == self.tokens.len());
+            let n = self.state.sizes.n_batch.min(self.len - self.cached);
+            let n_logits = usize::from(self.cached + n == self.len);
             self.step(n, n_logits)?;
         }
         Ok(())
@@ -243,13 +249,14 @@ impl<'e> Session<'e> {
         if let Some(&token) = tokens.iter().find(|token| token.index() >= n_vocab) {
             return Err(Error::UnknownToken { token, n_vocab });
         }
-        let (needed, n_ctx) = (self.tokens.len() + tokens.len(), self.n_ctx());
+        let (needed, n_ctx) = (self.len + tokens.len(), self.n_ctx());
         if needed > n_ctx {
             return Err(Error::ContextFull { needed, n_ctx });
         }
-        self.tokens.extend_from_slice(tokens);
+        self.tokens[self.len..needed].copy_from_slice(tokens);
+        self.len = needed;
         let factors = match self.choice {
-            FactorChoice::Auto => self.engine.decoder().rope.factors_for(self.tokens.len()),
+            FactorChoice::Auto => self.engine.decoder().rope.factors_for(self.len),
             FactorChoice::Always(factors) => factors,
         };
         let recompute = factors != self.factors && self.cached > 0;

@@ -34,7 +34,8 @@ pub use shape::{BadShape, Shape};
 pub use tensor::{Matrix, Tensor, WrongLength};
 
 /// The number of a vocabulary entry.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, bytemuck::Zeroable, bytemuck::Pod)]
+#[repr(transparent)]
 pub struct TokenId(pub u32);
 
 impl TokenId {

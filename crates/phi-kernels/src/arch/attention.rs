@@ -18,7 +18,7 @@
 
 use std::ops::Range;
 
-use bytemuck::Zeroable;
+use bytemuck::{Pod, Zeroable};
 
 use super::float::exp2;
 use super::formats::Float;
@@ -63,7 +63,7 @@ fn padded(head_dim: usize) -> usize {
 }
 
 /// One thread's room. What a smaller head does not need stays untouched.
-#[derive(Zeroable)]
+#[derive(Clone, Copy, Zeroable, Pod)]
 #[repr(C, align(64))]
 pub(crate) struct Room {
     /// Scaled queries: of [`many`] `[panels, head_dim, lanes of two vectors]`, of [`few`] `[rows, head_dim]`.

@@ -1,6 +1,6 @@
 //! What weights become for a while during prefill: 32 rows by 256 values, transposed, lanes being rows.
 
-use bytemuck::Zeroable;
+use bytemuck::{Pod, Zeroable};
 
 /// Rows of a tile.
 pub(crate) const PANEL: usize = 32;
@@ -9,7 +9,7 @@ pub(crate) const PANEL: usize = 32;
 pub(crate) const GROUP: usize = 256;
 
 /// Rows of integer codes. Value `k` of row `r` is `scale[k / sub, r] · codes[k, r] + bias[k / sub, r]`.
-#[derive(Zeroable)]
+#[derive(Clone, Copy, Zeroable, Pod)]
 #[repr(C, align(64))]
 pub(crate) struct Tile {
     /// `[GROUP / 4, PANEL, 4]`, in up to two planes.
@@ -25,7 +25,7 @@ pub(crate) struct Tile {
 }
 
 /// Rows of floats.
-#[derive(Zeroable)]
+#[derive(Clone, Copy, Zeroable, Pod)]
 #[repr(C, align(64))]
 pub(crate) struct FloatTile {
     /// `[GROUP, PANEL]`
@@ -57,7 +57,8 @@ impl Scales {
 pub(crate) const PANELS: usize = 4;
 
 /// One thread's room for tiles.
-#[derive(Zeroable)]
+#[derive(Clone, Copy, Zeroable, Pod)]
+#[repr(C)]
 pub(crate) struct Scratch {
     pub(crate) tiles: [Tile; PANELS],
     pub(crate) floats: FloatTile,
