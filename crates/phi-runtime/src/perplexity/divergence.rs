@@ -1,11 +1,10 @@
 use std::ops::ControlFlow;
 
 use phi_tensor::TokenId;
-use rayon::prelude::*;
 
 use super::softmax::{LogSoftmax, Record};
 use super::stats::Moments;
-use super::{BaseReader, Chunk, Distribution, Estimate, each_batch, record_bytes};
+use super::{BaseReader, Chunk, Distribution, Estimate, each_batch, record_bytes, scores};
 use crate::{Error, Progress, Session};
 
 /// How far a model, `q`, is from a base, `p`, on the chunks so far.
@@ -47,11 +46,8 @@ impl Divergence {
             let compare = |((logits, target), record): ((&[f32], &TokenId), &[u8])| {
                 LogSoftmax::of(logits).compare(&Record::of(record), *target)
             };
-            let mut part = Vec::new();
-            let rows = batch.logits.par_chunks_exact(batch.n_vocab).zip(targets);
-            let rows = rows.zip(records.par_chunks_exact(record_bytes));
-            rows.map(compare).collect_into_vec(&mut part);
-            comparisons.append(&mut part);
+            let rows = batch.logits.chunks_exact(batch.n_vocab).zip(targets);
+            comparisons.extend(scores(batch.kernels, rows.zip(records.chunks_exact(record_bytes)), compare));
             Ok(())
         })?;
         for c in comparisons {

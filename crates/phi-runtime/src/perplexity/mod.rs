@@ -22,8 +22,8 @@ mod stats;
 
 use std::ops::ControlFlow;
 
+use phi_kernels::Kernels;
 use phi_tensor::TokenId;
-use rayon::prelude::*;
 
 pub(crate) use base::record_bytes;
 pub use base::{BaseError, BaseProblem, BaseReader, BaseWriter};
@@ -53,11 +53,8 @@ impl Perplexity {
     ) -> Result<(), Error> {
         let mut nlls = Vec::with_capacity(chunk.scored());
         each_batch(session, chunk, watch, |batch, targets| {
-            let score = |(logits, target): (&[f32], &TokenId)| LogSoftmax::of(logits).nll(*target);
-            let mut scores = Vec::new();
-            let rows = batch.logits.par_chunks_exact(batch.n_vocab);
-            rows.zip(targets).map(score).collect_into_vec(&mut scores);
-            nlls.append(&mut scores);
+            let rows = batch.logits.chunks_exact(batch.n_vocab).zip(targets);
+            nlls.extend(scores(batch.kernels, rows, |(logits, target)| LogSoftmax::of(logits).nll(*target)));
             Ok(())
         })?;
         self.nll.extend(nlls);
@@ -85,11 +82,8 @@ impl Perplexity {
                 row.pack(record);
                 row.nll(*target)
             };
-            let mut scores = Vec::new();
-            let rows = batch.logits.par_chunks_exact(batch.n_vocab).zip(targets);
-            let rows = rows.zip(records.par_chunks_exact_mut(record_bytes));
-            rows.map(score).collect_into_vec(&mut scores);
-            nlls.append(&mut scores);
+            let rows = batch.logits.chunks_exact(batch.n_vocab).zip(targets);
+            nlls.extend(scores(batch.kernels, rows.zip(records.chunks_exact_mut(record_bytes)), score));
             Ok(base.write(records)?)
         })?;
         self.nll.extend(nlls);
@@ -126,4 +120,37 @@ fn each_batch(
         let n = batch.logits.len() / batch.n_vocab;
         each(batch, &targets[..n.min(targets.len())])
     })
+}
+
+/// What `score` says of each row, in their order, computed on the kernels' threads.
+fn scores<R: Send, T: Send>(
+    kernels: &Kernels,
+    rows: impl Iterator<Item = R>,
+    score: impl Fn(R) -> T + Sync,
+) -> impl Iterator<Item = T> {
+    let mut slots: Vec<(Option<R>, Option<T>)> = rows.map(|row| (Some(row), None)).collect();
+    kernels.for_each(&mut slots, |(row, said)| *said = row.take().map(&score));
+    slots.into_iter().filter_map(|(_, said)| said)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::thread;
+
+    use phi_kernels::Isa;
+
+    use super::*;
+
+    #[test]
+    fn rows_are_scored_in_their_order_on_the_threads_that_were_asked_for() {
+        for threads in 1..=3 {
+            let kernels = Kernels::new(Isa::Scalar, threads).unwrap();
+            let said: Vec<_> = scores(&kernels, 0..1000, |row| (row, thread::current().id())).collect();
+            assert!(said.iter().map(|(row, _)| *row).eq(0..1000));
+            let on: HashSet<_> = said.iter().map(|(_, thread)| *thread).collect();
+            assert!((1..=threads).contains(&on.len()), "{} threads instead of {threads}", on.len());
+            assert!(threads > 1 || on.contains(&thread::current().id()));
+        }
+    }
 }
