@@ -32,8 +32,8 @@ pub struct Config {
 pub struct Rope {
     /// Base of the frequencies.
     pub theta: f64,
-    /// The part of each head that is rotated, in (0, 1].
-    pub partial: f64,
+    /// The part of each head that is rotated, in (0, 1], where the config says it.
+    pub partial: Option<f64>,
     /// Context before it was extended.
     pub original_context: Option<u32>,
     /// Longrope, where the model has it.
@@ -97,8 +97,13 @@ impl Config {
         ConvertError::new(field, None, problem).of(&self.path)
     }
 
-    fn bad(&self, field: &str, got: &Value, want: impl Into<Box<str>>) -> ConvertError {
+    /// A value that this program cannot do with.
+    pub(crate) fn misfit(&self, field: &str, got: impl ToString, want: impl Into<Box<str>>) -> ConvertError {
         self.error(field, Problem::Value { got: printable(got.to_string()).into(), want: want.into() })
+    }
+
+    fn bad(&self, field: &str, got: &Value, want: impl Into<Box<str>>) -> ConvertError {
+        self.misfit(field, got, want)
     }
 
     /// A whole number that must be there.
@@ -149,8 +154,9 @@ impl Config {
         self.find(field).map(|value| value.as_str().ok_or_else(|| self.bad(field, value, "a string"))).transpose()
     }
 
-    /// The rotation: from `rope_parameters` (transformers 5), or from `rope_scaling` and its neighbours (before).
-    pub fn rope(&self) -> Result<Rope> {
+    /// The rotation: from `rope_parameters` (transformers 5), or from `rope_scaling` and its neighbours (before). `theta`
+    /// is what the field of its base is called.
+    pub fn rope(&self, theta: &str) -> Result<Rope> {
         let (object, values) = match (self.find("rope_parameters"), self.find("rope_scaling")) {
             (Some(values), _) => ("rope_parameters", Some(values)),
             (None, Some(values)) => ("rope_scaling", Some(values)),
@@ -169,8 +175,8 @@ impl Config {
             (path, Some(value)) => self.as_number(&path, value, range).map(Some),
             (_, None) => Ok(None),
         };
-        let theta = number("rope_theta", 1.0..=1e12)?.ok_or_else(|| self.error("rope_theta", Problem::Missing))?;
-        let partial = number("partial_rotary_factor", 1e-3..=1.0)?.unwrap_or(1.0);
+        let theta = number(theta, 1.0..=1e12)?.ok_or_else(|| self.error(theta, Problem::Missing))?;
+        let partial = number("partial_rotary_factor", 1e-3..=1.0)?;
         let original_context = match field("original_max_position_embeddings") {
             (path, Some(value)) => Some(self.as_size(&path, value, CONTEXT)?),
             (_, None) => None,

@@ -108,7 +108,7 @@ mod tests {
         for known in Known::all() {
             let config = known.config().unwrap();
             match Layout::of(&config) {
-                Ok(layout) => assert_eq!(layout.arch, "phi3", "{}", known.name),
+                Ok(layout) => assert!(["phi2", "phi3"].contains(&layout.arch), "{}", known.name),
                 Err(error) => assert!(matches!(error.problem, Problem::Architecture { .. }), "{error}"),
             }
         }
@@ -117,6 +117,8 @@ mod tests {
     #[test]
     fn sizes_are_the_published_ones() {
         for (name, n_params) in [
+            ("phi-1.5", 1_418_270_720),
+            ("phi-2", 2_779_683_840),
             ("phi-3-mini-4k", 3_821_079_552),
             ("microsoft/Phi-3-mini-128k-instruct", 3_821_079_552),
             ("phi-3-medium-4k", 13_960_238_080),

@@ -90,6 +90,20 @@ impl Kernels {
         self.rows(VALUES, x, |_, x| (self.table.gelu)(x));
     }
 
+    /// `gate[i] = g · σ(1.702 g) · (u + 1)`, with `g = min(gate[i], limit)`, `u = min(max(up[i], −limit), limit)` and
+    /// `σ(x) = 1 / (1 + e^−x)`: GELU by a logistic function, gating. What is infinite becomes no number, lest the limits
+    /// hide it.
+    ///
+    /// # Panics
+    /// When the lengths differ, or the limit is not a number above 0.
+    pub fn gegelu(&self, limit: f32, up: &[f32], gate: &mut [f32]) {
+        assert_eq!(gate.len(), up.len(), "gate and up are of one length");
+        assert!(limit > 0.0, "the limit is above 0");
+        self.rows(VALUES, gate, |first, gate| {
+            (self.table.gegelu)(limit, &up[first * VALUES..][..gate.len()], gate);
+        });
+    }
+
     /// `x[t, i] = e^x[t, i] / Σ_j e^x[t, j]`
     ///
     /// * `x`: `[tokens, n]`, in place
@@ -104,6 +118,32 @@ impl Kernels {
     /// `x[i] = e^x[i]`, to two units in the last place; gradually 0 below −87, infinite from 88.8 on.
     pub fn exp(&self, x: &mut [f32]) {
         self.rows(VALUES, x, |_, x| (self.table.exp)(x));
+    }
+
+    /// `y[t, i] += b[i]`
+    ///
+    /// * `b`: `[n]`, F32
+    /// * `y`: `[tokens, n]`
+    ///
+    /// # Panics
+    /// When `b` is not F32 or the lengths do not fit.
+    pub fn add_bias(&self, b: Matrix<'_>, y: &mut [f32]) {
+        let b = floats(b);
+        assert!(y.len().is_multiple_of(b.len()), "y is [tokens, {}]", b.len());
+        // Plain code, for memory is what it waits for.
+        self.rows(b.len(), y, |_, y| {
+            for y in y.chunks_exact_mut(b.len()) {
+                y.iter_mut().zip(b).for_each(|(y, b)| *y += f32::from_le_bytes(*b));
+            }
+        });
+    }
+
+    /// `x[i] *= factor`
+    pub fn scale(&self, factor: f32, x: &mut [f32]) {
+        // Plain code, for memory is what it waits for. Factors of 1 are usual.
+        if factor != 1.0 {
+            self.rows(VALUES, x, |_, x| x.iter_mut().for_each(|x| *x *= factor));
+        }
     }
 
     /// `y[i] += x[i]`

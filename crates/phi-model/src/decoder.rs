@@ -33,8 +33,14 @@ pub struct Decoder {
     pub window: Option<usize>,
     /// How query, key and value rows are stored.
     pub qkv: Qkv,
-    /// How gate and up rows are stored.
-    pub gate_up: GateUp,
+    /// Which norm, everywhere.
+    pub norm: Norm,
+    /// Whether attention and feed-forward follow each other.
+    pub branches: Branches,
+    /// What the feed-forward does between its matrices.
+    pub feed_forward: FeedForward,
+    /// Which matrices have biases.
+    pub biases: Biases,
     /// Where the head's rows are.
     pub head: Head,
 }
@@ -46,6 +52,42 @@ pub enum Qkv {
     Fused,
     /// Three matrices.
     Split,
+}
+
+/// Which norm.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Norm {
+    /// `x / √(mean x² + eps) · w`
+    Rms,
+    /// `(x − mean x) / √(var x + eps) · w + b`
+    Layer,
+}
+
+/// Whether attention and feed-forward follow each other.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Branches {
+    /// The feed-forward sees what attention added, through a norm of its own.
+    InTurn,
+    /// One norm feeds both, and both are added.
+    Parallel,
+}
+
+/// What the feed-forward does between its matrices.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FeedForward {
+    /// `silu(gate) ⊙ up`
+    Silu(GateUp),
+    /// `gelu(up)`, as GPT-2 approximates it.
+    Gelu,
+}
+
+/// Which matrices have biases.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Biases {
+    /// None.
+    None,
+    /// All of the layers, and the head.
+    All,
 }
 
 /// How gate and up rows are stored.
@@ -112,6 +154,21 @@ impl Keys<'_> {
 
     pub(crate) fn has(&self, role: Role, layer: Option<usize>) -> bool {
         self.header.find(&names::name(role, layer)).is_some()
+    }
+
+    /// Query, key and value apart, as far as the first layer tells.
+    pub(crate) fn qkv(&self) -> Qkv {
+        if self.has(Role::AttnQ, Some(0)) { Qkv::Split } else { Qkv::Fused }
+    }
+
+    /// Gate and up apart, as far as the first layer tells.
+    pub(crate) fn gate_up(&self) -> GateUp {
+        if self.has(Role::FfnGate, Some(0)) { GateUp::Split } else { GateUp::Fused }
+    }
+
+    /// A head that is there is used.
+    pub(crate) fn head(&self) -> Head {
+        if self.has(Role::Output, None) { Head::Own } else { Head::Tied }
     }
 
     pub(crate) fn wrong(&self, name: &str, got: impl ToString, want: impl Into<String>) -> ModelError {
@@ -232,6 +289,11 @@ impl Keys<'_> {
             return Ok(x);
         }
         Err(self.wrong(name, x, format!("must be finite, from {:e} to {:e}", range.start(), range.end())))
+    }
+
+    /// θ of the rotation, which files leave out where it is the usual one.
+    pub(crate) fn freq_base(&self) -> Result<f32, ModelError> {
+        Ok(self.find_number("rope.freq_base", 1.0..=1e12)?.unwrap_or(10_000.0))
     }
 
     /// The number of rotated values: even, and not more than a head has.

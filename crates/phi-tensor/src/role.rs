@@ -34,4 +34,26 @@ pub enum Role {
     FfnUp,
     /// Down rows, `[n_embd, n_ff]`.
     FfnDown,
+    /// Bias of [`Role::OutputNorm`], `[n_embd]`.
+    OutputNormBias,
+    /// Bias of [`Role::Output`], `[n_vocab]`.
+    OutputBias,
+    /// Bias of [`Role::AttnNorm`], `[n_embd]`.
+    AttnNormBias,
+    /// Bias of [`Role::AttnQkv`], one value per row.
+    AttnQkvBias,
+    /// Bias of [`Role::AttnQ`], one value per row.
+    AttnQBias,
+    /// Bias of [`Role::AttnK`], one value per row.
+    AttnKBias,
+    /// Bias of [`Role::AttnV`], one value per row.
+    AttnVBias,
+    /// Bias of [`Role::AttnOutput`], `[n_embd]`.
+    AttnOutputBias,
+    /// Bias of [`Role::FfnNorm`], `[n_embd]`.
+    FfnNormBias,
+    /// Bias of [`Role::FfnUp`], one value per row.
+    FfnUpBias,
+    /// Bias of [`Role::FfnDown`], `[n_embd]`.
+    FfnDownBias,
 }

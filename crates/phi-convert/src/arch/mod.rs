@@ -1,11 +1,12 @@
 //! Architectures: one file each.
 
+mod phi2;
 mod phi3;
 
 use phi_gguf::Value;
 use phi_tensor::{Role, Shape};
 
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::error::{Problem, Result};
 
 /// What an architecture makes of a config: keys, and the tensors it needs.
@@ -38,6 +39,36 @@ pub struct Want {
     pub shape: Shape,
 }
 
+impl Want {
+    fn of(role: Role, layer: Option<usize>, source: impl Into<String>, shape: Shape) -> Want {
+        Want { role, layer, source: source.into(), shape }
+    }
+}
+
+/// The sizes of a model whose heads share its width.
+struct Heads {
+    n_embd: u32,
+    n_head: u32,
+    n_head_kv: u32,
+    head_dim: u32,
+}
+
+impl Heads {
+    fn of(config: &Config) -> Result<Heads> {
+        let n_embd = config.size("hidden_size", config::WIDTH)?;
+        let n_head = config.size("num_attention_heads", config::HEADS)?;
+        let n_head_kv = config.find_size("num_key_value_heads", config::HEADS)?.unwrap_or(n_head);
+        if n_head % n_head_kv != 0 {
+            let want = format!("a divisor of num_attention_heads = {n_head}");
+            return Err(config.misfit("num_key_value_heads", n_head_kv, want));
+        }
+        if n_embd % n_head != 0 {
+            return Err(config.misfit("num_attention_heads", n_head, format!("a divisor of hidden_size = {n_embd}")));
+        }
+        Ok(Heads { n_embd, n_head, n_head_kv, head_dim: n_embd / n_head })
+    }
+}
+
 /// One architecture of the folder's kind.
 trait Architecture: Sync {
     /// The classes in `config.json` that this file answers to.
@@ -47,7 +78,7 @@ trait Architecture: Sync {
     fn layout(&self, config: &Config) -> Result<Layout>;
 }
 
-const ALL: &[&dyn Architecture] = &[&phi3::Phi3];
+const ALL: &[&dyn Architecture] = &[&phi2::Phi2, &phi3::Phi3];
 
 impl Layout {
     /// What the config describes. No weights are needed for it.

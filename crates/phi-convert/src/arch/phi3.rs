@@ -26,35 +26,27 @@ impl Architecture for Phi3 {
         let eps = config.number("rms_norm_eps", f64::MIN_POSITIVE..=1.0)?;
         // Absent and null mean no window. A GGUF says 0, by which llama.cpp tells Phi-4 from the older ones.
         let window = config.find_size("sliding_window", config::CONTEXT)?.unwrap_or(0);
-        let rope = config.rope()?;
+        let rope = config.rope("rope_theta")?;
 
-        let misfit = |field: &str, got: u32, want: String| {
-            config.error(field, Problem::Value { got: got.to_string().into(), want: want.into() })
-        };
         if n_head % n_head_kv != 0 {
-            return Err(misfit(
-                "num_key_value_heads",
-                n_head_kv,
-                format!("a divisor of num_attention_heads = {n_head}"),
-            ));
+            let want = format!("a divisor of num_attention_heads = {n_head}");
+            return Err(config.misfit("num_key_value_heads", n_head_kv, want));
         }
         let explicit = config.find_size("head_dim", config::WIDTH)?;
         if explicit.is_none() && n_embd % n_head != 0 {
-            return Err(misfit("num_attention_heads", n_head, format!("a divisor of hidden_size = {n_embd}")));
+            return Err(config.misfit("num_attention_heads", n_head, format!("a divisor of hidden_size = {n_embd}")));
         }
         let head_dim = explicit.unwrap_or(n_embd / n_head);
         if let Some(act) = config.find_str("hidden_act")?.filter(|act| *act != "silu") {
-            let got = phi_gguf::printable(act).into();
-            return Err(config.error("hidden_act", Problem::Value { got, want: "silu".into() }));
+            return Err(config.misfit("hidden_act", act, "silu"));
         }
         if config.find_bool("attention_bias")? == Some(true) {
-            let problem = Problem::Value { got: "true".into(), want: "false".into() };
-            return Err(config.error("attention_bias", problem));
+            return Err(config.misfit("attention_bias", true, "false"));
         }
 
         // llama.cpp's arithmetic: of the width, not of a head, and truncated.
         let width = if explicit.is_some() { head_dim * n_head } else { n_embd };
-        let n_rot = (rope.partial * f64::from(width)) as u32 / n_head;
+        let n_rot = (rope.partial.unwrap_or(1.0) * f64::from(width)) as u32 / n_head;
         let n_orig = match rope.original_context {
             Some(n) => n,
             None if rope.longrope.is_none() => n_ctx,
@@ -67,9 +59,8 @@ impl Architecture for Phi3 {
         if let Some(longrope) = &rope.longrope {
             for (field, factors) in [("long_factor", &longrope.long), ("short_factor", &longrope.short)] {
                 if factors.len() * 2 != n_rot as usize {
-                    let got = format!("{} factors", factors.len()).into();
-                    let want = format!("{} for {n_rot} rotated dimensions", n_rot / 2).into();
-                    return Err(config.error(field, Problem::Value { got, want }));
+                    let want = format!("{} for {n_rot} rotated dimensions", n_rot / 2);
+                    return Err(config.misfit(field, format_args!("{} factors", factors.len()), want));
                 }
             }
             set("rope.scaling.attn_factor", Value::F32(attn_factor(longrope, n_ctx, n_orig)));

@@ -9,7 +9,7 @@ use phi_tensor::Role;
 
 use super::Architecture;
 use crate::decoder::Keys;
-use crate::{Decoder, GateUp, Head, LongRope, ModelError, Qkv, Rope};
+use crate::{Biases, Branches, Decoder, FeedForward, LongRope, ModelError, Norm, Rope};
 
 pub(super) struct Phi3;
 
@@ -40,14 +40,13 @@ impl Architecture for Phi3 {
             n_ctx_train,
             norm_eps: keys.number("attention.layer_norm_rms_epsilon", f32::MIN_POSITIVE..=1.0)?,
             window: window(&keys, n_ctx_train, long.is_some())?,
-            rope: Rope {
-                n_rot: keys.rope_dimension_count(head_dim)?,
-                freq_base: keys.find_number("rope.freq_base", 1.0..=1e12)?.unwrap_or(10_000.0),
-                long,
-            },
-            qkv: if keys.has(Role::AttnQ, Some(0)) { Qkv::Split } else { Qkv::Fused },
-            gate_up: if keys.has(Role::FfnGate, Some(0)) { GateUp::Split } else { GateUp::Fused },
-            head: if keys.has(Role::Output, None) { Head::Own } else { Head::Tied },
+            rope: Rope { n_rot: keys.rope_dimension_count(head_dim)?, freq_base: keys.freq_base()?, long },
+            qkv: keys.qkv(),
+            norm: Norm::Rms,
+            branches: Branches::InTurn,
+            feed_forward: FeedForward::Silu(keys.gate_up()),
+            biases: Biases::None,
+            head: keys.head(),
         })
     }
 }
