@@ -137,6 +137,7 @@ impl Decoder {
             head_dim: self.head_dim,
             scale: 1.0 / (self.head_dim as f32).sqrt(),
             window: self.window,
+            blocks: None,
         }
     }
 }
