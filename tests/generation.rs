@@ -8,10 +8,20 @@ use phi_tests::models::{Converted, Oracle, all_logits, exact, ids, max_differenc
 /// Logits are below 6 in magnitude; two orders of summing f32 differ by some 1e-5 (tests/fixtures/README.md).
 const TOLERANCE: f32 = 1e-4;
 
-const FIXTURES: [&str; 6] = ["phi2", "phi3-base", "phi3-partial-tied", "phi3-window", "phi3-longrope", "phi3-sharded"];
+const FIXTURES: [&str; 8] = [
+    "phi2",
+    "phi3-base",
+    "phi3-partial-tied",
+    "phi3-window",
+    "phi3-longrope",
+    "phi3-sharded",
+    "phi3small-8k",
+    "phi3small-128k",
+];
 
+/// Those of transformers, and of Phi-3-small those that its equations give.
 #[test]
-fn logits_equal_transformers() {
+fn logits_equal_the_oracles() {
     for name in FIXTURES {
         let oracle = Oracle::load(name);
         let engine = Converted::from(&oracle.folder, "F32").engine();

@@ -262,7 +262,7 @@ fn a_config_is_judged_by_field() {
         (
             "\"Phi3ForCausalLM\"",
             "\"GPT5\"",
-            "architectures[0]: \"GPT5\" is not supported, only PhiForCausalLM, Phi3ForCausalLM",
+            "architectures[0]: \"GPT5\" is not supported, only PhiForCausalLM, Phi3ForCausalLM, Phi3SmallForCausalLM",
         ),
         ("\"hidden_act\": \"silu\"", "\"hidden_act\": \"gelu\"", "hidden_act: gelu, expected silu"),
         (

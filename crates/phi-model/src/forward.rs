@@ -34,7 +34,8 @@ pub struct Pass<'a> {
 ///     x += Wo · attention(rope(Wqkv · h)) + Wdown · gelu(Wup · h)
 /// ```
 ///
-/// Matrices may have biases, and norms be of either kind.
+/// Matrices may have biases, and norms be of either kind. Embeddings, scores and logits have factors, which are usually 1,
+/// `1 / √head_dim` and 1.
 ///
 /// # Panics
 /// When the tokens do not fit the state's batch or context, or are not in the vocabulary.
@@ -46,7 +47,7 @@ pub fn forward<'s>(model: &Model, s: &'s mut State<Live>, k: &Kernels, pass: Pas
     assert!(first + n <= sizes.n_ctx, "position {} in a context of {}", first + n, sizes.n_ctx);
     assert!(n_logits <= sizes.n_logits.min(n), "logits of {n_logits} tokens, planned for {}", sizes.n_logits);
 
-    let Scratch { x, xb, q, key, value, parts, att, gate, codes, sides, cos, sin, logits } = &mut s.scratch;
+    let Scratch { x, xb, q, key, value, parts, att, gate, up, codes, sides, cos, sin, logits } = &mut s.scratch;
     let x = &mut x[..n * d.n_embd]; //            [t, e]
     let xb = &mut xb[..n * d.n_embd]; //          [t, e]
     let q = &mut q[..n * d.q_width()]; //         [t, h·d]
@@ -55,14 +56,17 @@ pub fn forward<'s>(model: &Model, s: &'s mut State<Live>, k: &Kernels, pass: Pas
     let att = &mut att[..n * d.q_width()]; //     [t, h·d]
     let gate = &mut gate[..n * d.n_ff]; //        [t, f]
 
+    let up = &mut up[..n * d.up_width()]; //          [t, f], or nothing
+
     let frequencies = model.frequencies(factors);
     let pairs = frequencies.len();
     let (cos, sin) = (&mut cos[..n * pairs], &mut sin[..n * pairs]); // [t, r/2]
     d.rope.angles(frequencies, first, cos, sin);
-    let attention = d.attention();
 
     k.embed(w.token_embd.matrix(), tokens, x);
-    for (layer, kv) in w.layers.iter().zip(&mut s.kv) {
+    k.scale(d.scales.embedding, x);
+    for (i, (layer, kv)) in w.layers.iter().zip(&mut s.kv).enumerate() {
+        let attention = d.attention(i);
         layer.attn_norm.apply(k, d, x, xb);
         let [wq, wk, wv] = layer.attn_qkv.rows(d.q_width(), d.kv_width());
         let normed = k.quantize(xb, d.n_embd, codes, sides); // once, for all that is multiplied with it
@@ -71,7 +75,7 @@ pub fn forward<'s>(model: &Model, s: &'s mut State<Live>, k: &Kernels, pass: Pas
         wk.add_bias(k, key);
         wv.add_bias(k, value);
         if layer.ffn_norm.is_none() {
-            layer.ffn_up.apply(k, d, normed, gate);
+            layer.ffn_up.apply(k, d, normed, up, gate);
         }
         k.rope(cos, sin, pairs, d.head_dim, q);
         k.rope(cos, sin, pairs, d.head_dim, key);
@@ -83,7 +87,7 @@ pub fn forward<'s>(model: &Model, s: &'s mut State<Live>, k: &Kernels, pass: Pas
 
         if let Some(ffn_norm) = &layer.ffn_norm {
             ffn_norm.apply(k, d, x, xb);
-            layer.ffn_up.apply(k, d, k.quantize(xb, d.n_embd, codes, sides), gate);
+            layer.ffn_up.apply(k, d, k.quantize(xb, d.n_embd, codes, sides), up, gate);
         }
         layer.ffn_down.rows().add(k, k.quantize(gate, d.n_ff, codes, sides), x);
     }
@@ -97,9 +101,16 @@ pub fn forward<'s>(model: &Model, s: &'s mut State<Live>, k: &Kernels, pass: Pas
         let weight = w.output.as_ref().unwrap_or(&w.token_embd).matrix();
         let head = Rows { weight, bias: w.output_bias.as_ref().map(Tensor::matrix) };
         head.set(k, k.quantize(xb, d.n_embd, codes, sides), logits);
+        k.scale(d.scales.logit, logits);
+        for logits in logits.chunks_exact_mut(d.n_vocab) {
+            d.masked.iter().for_each(|token| logits[token.index()] = MASKED);
+        }
     }
     logits
 }
+
+/// The logit of a token that must not come. A number, so that what is none still is a fault.
+const MASKED: f32 = f32::MIN;
 
 impl NormWeights<Tensor> {
     /// `out = norm(x)`
@@ -112,16 +123,23 @@ impl NormWeights<Tensor> {
 }
 
 impl FfnWeights<Tensor> {
-    /// `gate = silu(Wgate · normed) ⊙ Wup · normed`, or `gate = gelu(Wup · normed)`
-    fn apply(&self, k: &Kernels, d: &Decoder, normed: Activations<'_>, gate: &mut [f32]) {
+    /// `gate = silu(Wgate · normed) ⊙ Wup · normed`, or `gelu(Wup · normed)`, or `gegelu(Wgate · normed, Wup · normed)`
+    fn apply(&self, k: &Kernels, d: &Decoder, normed: Activations<'_>, up: &mut [f32], gate: &mut [f32]) {
         match self {
             FfnWeights::Silu(gate_up) => {
                 let (wgate, wup) = gate_up.matrices(d.n_ff);
                 k.matmul_silu(wgate, wup, normed, gate);
             }
-            FfnWeights::Gelu(up) => {
-                up.rows().set(k, normed, gate);
+            FfnWeights::Gelu(rows) => {
+                rows.rows().set(k, normed, gate);
                 k.gelu(gate);
+            }
+            FfnWeights::GeGelu { limit, gate_up } => {
+                let (wgate, wup) = (gate_up.slice_rows(0, d.n_ff), gate_up.slice_rows(d.n_ff, d.n_ff));
+                k.matmul_each([(wgate.weight, &mut *gate), (wup.weight, &mut *up)], normed);
+                wgate.add_bias(k, gate);
+                wup.add_bias(k, up);
+                k.gegelu(*limit, up, gate);
             }
         }
     }

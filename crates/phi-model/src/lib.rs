@@ -21,7 +21,7 @@ mod rope;
 mod state;
 mod weights;
 
-pub use decoder::{Biases, Branches, Decoder, FeedForward, GateUp, Head, LIMITS, Norm, Qkv};
+pub use decoder::{Biases, Branches, Decoder, FeedForward, GateUp, Head, LIMITS, Norm, Qkv, Scales, Sparse};
 pub use error::{ModelError, TensorProblem};
 pub use forward::{Pass, forward};
 pub use model::Model;

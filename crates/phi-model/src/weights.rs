@@ -72,6 +72,13 @@ pub enum FfnWeights<T> {
     Silu(GateUpWeights<T>),
     /// `[n_ff, n_embd]`
     Gelu(Linear<T>),
+    /// `[2 · n_ff, n_embd]`: all gate rows, all up rows.
+    GeGelu {
+        /// How far from 0 they may be.
+        limit: f32,
+        /// The rows.
+        gate_up: Linear<T>,
+    },
 }
 
 /// Gate and up rows.
@@ -124,7 +131,7 @@ impl Weights<TensorSpec> {
             },
             output_bias: match d.biases {
                 Biases::All => Some(global(Role::OutputBias, Shape::vector(d.n_vocab))),
-                Biases::None => None,
+                Biases::Layers | Biases::None => None,
             },
         }
     }
@@ -136,7 +143,9 @@ impl Layer<TensorSpec> {
         let linear = |role, bias, rows, cols| Linear {
             weight: matrix(role, rows, cols),
             bias: match d.biases {
-                Biases::All => Some(TensorSpec { role: bias, layer: Some(layer), shape: Shape::vector(rows) }),
+                Biases::All | Biases::Layers => {
+                    Some(TensorSpec { role: bias, layer: Some(layer), shape: Shape::vector(rows) })
+                }
                 Biases::None => None,
             },
         };
@@ -165,6 +174,10 @@ impl Layer<TensorSpec> {
                     up: matrix(Role::FfnUp, d.n_ff, d.n_embd),
                 }),
                 FeedForward::Gelu => FfnWeights::Gelu(linear(Role::FfnUp, Role::FfnUpBias, d.n_ff, d.n_embd)),
+                FeedForward::GeGelu { limit } => {
+                    let gate_up = linear(Role::FfnUp, Role::FfnUpBias, 2 * d.n_ff, d.n_embd);
+                    FfnWeights::GeGelu { limit, gate_up }
+                }
             },
             ffn_down: linear(Role::FfnDown, Role::FfnDownBias, d.n_embd, d.n_ff),
         }
@@ -217,6 +230,9 @@ impl<T> Layer<T> {
                     FfnWeights::Silu(GateUpWeights::Split { gate: f(gate)?, up: f(up)? })
                 }
                 FfnWeights::Gelu(up) => FfnWeights::Gelu(up.try_map(f)?),
+                FfnWeights::GeGelu { limit, gate_up } => {
+                    FfnWeights::GeGelu { limit: *limit, gate_up: gate_up.try_map(f)? }
+                }
             },
             ffn_down: self.ffn_down.try_map(f)?,
         })

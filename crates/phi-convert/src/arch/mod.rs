@@ -2,12 +2,14 @@
 
 mod phi2;
 mod phi3;
+mod phi3small;
 
 use phi_gguf::Value;
 use phi_tensor::{Role, Shape};
 
-use crate::config::{self, Config};
+use crate::config::{self, Config, Longrope};
 use crate::error::{Problem, Result};
+use crate::rows::Rows;
 
 /// What an architecture makes of a config: keys, and the tensors it needs.
 #[derive(Clone, Debug)]
@@ -37,12 +39,30 @@ pub struct Want {
     pub source: String,
     /// Its shape there, which stays.
     pub shape: Shape,
+    /// Where its rows lie there.
+    pub rows: Rows,
 }
 
 impl Want {
     fn of(role: Role, layer: Option<usize>, source: impl Into<String>, shape: Shape) -> Want {
-        Want { role, layer, source: source.into(), shape }
+        Want { role, layer, source: source.into(), shape, rows: Rows::InOrder }
     }
+}
+
+/// The factors as tensors, if there are as many as rotated pairs.
+fn longrope(config: &Config, longrope: &Longrope, n_rot: u32) -> Result<Vec<(Role, Vec<f32>)>> {
+    let lists = [
+        (Role::RopeFactorsLong, "long_factor", &longrope.long),
+        (Role::RopeFactorsShort, "short_factor", &longrope.short),
+    ];
+    let made = |(role, field, factors): (Role, &str, &Vec<f32>)| {
+        if factors.len() * 2 != n_rot as usize {
+            let want = format!("{} for {n_rot} rotated dimensions", n_rot / 2);
+            return Err(config.misfit(field, format_args!("{} factors", factors.len()), want));
+        }
+        Ok((role, factors.clone()))
+    };
+    lists.into_iter().map(made).collect()
 }
 
 /// The sizes of a model whose heads share its width.
@@ -78,7 +98,7 @@ trait Architecture: Sync {
     fn layout(&self, config: &Config) -> Result<Layout>;
 }
 
-const ALL: &[&dyn Architecture] = &[&phi2::Phi2, &phi3::Phi3];
+const ALL: &[&dyn Architecture] = &[&phi2::Phi2, &phi3::Phi3, &phi3small::Phi3Small];
 
 impl Layout {
     /// What the config describes. No weights are needed for it.

@@ -3,6 +3,7 @@
 
 mod phi2;
 mod phi3;
+mod phi3small;
 
 use phi_gguf::{Header, printable};
 
@@ -18,7 +19,7 @@ pub trait Architecture: Sync {
 }
 
 /// Every architecture.
-pub const ALL: &[&dyn Architecture] = &[&phi2::Phi2, &phi3::Phi3];
+pub const ALL: &[&dyn Architecture] = &[&phi2::Phi2, &phi3::Phi3, &phi3small::Phi3Small];
 
 /// The decoder that a header describes.
 pub fn decoder(header: &Header) -> Result<Decoder, ModelError> {

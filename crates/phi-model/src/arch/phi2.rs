@@ -8,7 +8,7 @@ use phi_gguf::Header;
 
 use super::Architecture;
 use crate::decoder::Keys;
-use crate::{Biases, Branches, Decoder, FeedForward, ModelError, Norm, Rope};
+use crate::{Biases, Branches, Decoder, FeedForward, ModelError, Norm, Rope, Scales};
 
 pub(super) struct Phi2;
 
@@ -33,6 +33,8 @@ impl Architecture for Phi2 {
             n_ctx_train: keys.context_length()?,
             norm_eps: keys.number("attention.layer_norm_epsilon", f32::MIN_POSITIVE..=1.0)?,
             window: None,
+            sparse: None,
+            scales: Scales::usual(head_dim),
             rope: Rope { n_rot: keys.rope_dimension_count(head_dim)?, freq_base: keys.freq_base()?, long: None },
             qkv: keys.qkv(),
             norm: Norm::Layer,
@@ -40,6 +42,7 @@ impl Architecture for Phi2 {
             feed_forward: FeedForward::Gelu,
             biases: Biases::All,
             head: keys.head(),
+            masked: Vec::new(),
         })
     }
 }
