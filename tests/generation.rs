@@ -8,7 +8,9 @@ use phi_tests::models::{Converted, Oracle, all_logits, exact, ids, max_differenc
 /// Logits are below 6 in magnitude; two orders of summing f32 differ by some 1e-5 (tests/fixtures/README.md).
 const TOLERANCE: f32 = 1e-4;
 
-const FIXTURES: [&str; 8] = [
+const FIXTURES: [&str; 10] = [
+    "llama",
+    "llama-factors",
     "phi2",
     "phi3-base",
     "phi3-partial-tied",
@@ -24,7 +26,7 @@ const FIXTURES: [&str; 8] = [
 fn logits_equal_the_oracles() {
     for name in FIXTURES {
         let oracle = Oracle::load(name);
-        let engine = Converted::from(&oracle.folder, "F32").engine();
+        let engine = Converted::from(&oracle.source(), "F32").engine();
         assert!(!oracle.cases.is_empty());
         for case in &oracle.cases {
             let got = all_logits(&engine, &ids(&case.tokens), &exact(512));
@@ -40,7 +42,7 @@ fn logits_equal_the_oracles() {
 fn threads_do_not_show() {
     for name in FIXTURES {
         let oracle = Oracle::load(name);
-        let engine = Converted::from(&oracle.folder, "Q8_0").engine();
+        let engine = Converted::from(&oracle.source(), "Q8_0").engine();
         let tokens = ids(&oracle.cases.last().unwrap().tokens);
         // Where longrope's choice depends on the length, one-by-one steps must know it from the start.
         let factors = FactorChoice::Always(engine.decoder().rope.factors_for(tokens.len()));
@@ -61,7 +63,7 @@ fn threads_do_not_show() {
 fn batches_do_not_show() {
     for name in FIXTURES {
         let oracle = Oracle::load(name);
-        let engine = Converted::from(&oracle.folder, "F32").engine();
+        let engine = Converted::from(&oracle.source(), "F32").engine();
         let tokens = ids(&oracle.cases.last().unwrap().tokens);
         let factors = FactorChoice::Always(engine.decoder().rope.factors_for(tokens.len()));
         let whole = RunOptions { factors, n_batch: 512, ..exact(512) };

@@ -167,6 +167,21 @@ fn norms_rotations_and_gates_are_their_equations() {
             assert!((f64::from(got) - terms[0] - terms[1]).abs() <= tolerance, "value {i}");
         }
 
+        let mut turned = x.clone();
+        kernels.rope_neighbours(&cos, &sin, 6, 20, &mut turned);
+        for (i, &got) in turned.iter().enumerate() {
+            let (t, d) = (i / n, i % 20);
+            let (x, pair) = (|i: usize| f64::from(x[i]), t * 6 + d / 2 % 6);
+            let (c, s) = (f64::from(cos[pair]), f64::from(sin[pair]));
+            let terms = match (d < 12, d % 2) {
+                (true, 0) => [x(i) * c, -x(i + 1) * s],
+                (true, _) => [x(i) * c, x(i - 1) * s],
+                (false, _) => [x(i), 0.0],
+            };
+            let tolerance = 2.0 * EPSILON * (terms[0].abs() + terms[1].abs());
+            assert!((f64::from(got) - terms[0] - terms[1]).abs() <= tolerance, "value {i} beside its neighbour");
+        }
+
         let mut gate = x.clone();
         kernels.silu_mul(&out, &mut gate);
         for ((&got, &g), &u) in gate.iter().zip(&x).zip(&out) {
@@ -332,6 +347,7 @@ fn many_rows_are_what_single_rows_are() {
         of(&|x, _, _, out| kernels.rms_norm(x, w.matrix(), 1e-5, out));
         of(&|x, _, _, out| kernels.layer_norm(x, w.matrix(), w.matrix(), 1e-5, out));
         of(&|_, _, angles, out| kernels.rope(angles, angles, 12, 32, out));
+        of(&|_, _, angles, out| kernels.rope_neighbours(angles, angles, 12, 32, out));
         of(&|_, up, _, out| kernels.silu_mul(up, out));
         of(&|_, up, _, out| kernels.add(up, out));
         of(&|_, up, _, out| kernels.gegelu(1.5, up, out));

@@ -11,6 +11,7 @@ const GLOBAL: &[(Role, &str)] = &[
     (Role::OutputBias, "output.bias"),
     (Role::RopeFactorsLong, "rope_factors_long.weight"),
     (Role::RopeFactorsShort, "rope_factors_short.weight"),
+    (Role::RopeFreqs, "rope_freqs.weight"),
 ];
 
 /// Tensors that exist in each layer, after `blk.N.`.

@@ -65,13 +65,25 @@ impl Kernels {
     /// # Panics
     /// When the lengths do not fit.
     pub fn rope(&self, cos: &[f32], sin: &[f32], pairs: usize, head_dim: usize, x: &mut [f32]) {
+        self.rotate(self.table.rope, cos, sin, pairs, head_dim, x);
+    }
+
+    /// [`Kernels::rope`] for pairs of neighbours: values `2i` and `2i + 1` ("NORM" order).
+    ///
+    /// # Panics
+    /// When the lengths do not fit.
+    pub fn rope_neighbours(&self, cos: &[f32], sin: &[f32], pairs: usize, head_dim: usize, x: &mut [f32]) {
+        self.rotate(neighbours, cos, sin, pairs, head_dim, x);
+    }
+
+    fn rotate(&self, rope: Rope, cos: &[f32], sin: &[f32], pairs: usize, head_dim: usize, x: &mut [f32]) {
         assert_eq!(cos.len(), sin.len(), "cos and sin are [tokens, {pairs}]");
         let tokens = cos.len() / pairs;
         let width = x.len() / tokens;
         assert!(2 * pairs <= head_dim && width.is_multiple_of(head_dim), "{pairs} pairs of {head_dim}, {width} wide");
         self.rows(width, x, |first, x| {
             for (t, x) in (first..).zip(x.chunks_exact_mut(width)) {
-                (self.table.rope)(&cos[t * pairs..][..pairs], &sin[t * pairs..][..pairs], head_dim, x);
+                rope(&cos[t * pairs..][..pairs], &sin[t * pairs..][..pairs], head_dim, x);
             }
         });
     }
@@ -162,6 +174,19 @@ impl Kernels {
         } else {
             let rows = (VALUES / width).max(1);
             self.pool.chunks(out, rows * width, |_, i, out| task(i * rows, out));
+        }
+    }
+}
+
+/// Cosines, sines, values of a head, one token's heads.
+type Rope = fn(&[f32], &[f32], usize, &mut [f32]);
+
+/// Plain code: beside the products of the heads it is nothing.
+fn neighbours(cos: &[f32], sin: &[f32], head_dim: usize, heads: &mut [f32]) {
+    for head in heads.chunks_exact_mut(head_dim) {
+        for ((pair, cos), sin) in head.as_chunks_mut::<2>().0.iter_mut().zip(cos).zip(sin) {
+            let [x, y] = *pair;
+            *pair = [x * cos - y * sin, y * cos + x * sin];
         }
     }
 }

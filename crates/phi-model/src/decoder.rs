@@ -2,7 +2,7 @@ use phi_gguf::{Header, Limit, names};
 use phi_kernels::{Attention, Blocks, MAX_HEAD_DIM};
 use phi_tensor::{Role, TokenId};
 
-use crate::{LongRope, ModelError, Rope};
+use crate::{LongRope, ModelError, Rope, TensorProblem};
 
 /// What a model is: sizes, and the variations between architectures as values.
 #[derive(Clone, PartialEq, Debug)]
@@ -220,6 +220,23 @@ impl Keys<'_> {
     /// A head that is there is used.
     pub(crate) fn head(&self) -> Head {
         if self.has(Role::Output, None) { Head::Own } else { Head::Tied }
+    }
+
+    /// Refuses a file with this tensor, which would make a difference.
+    pub(crate) fn without(&self, role: Role, layer: Option<usize>) -> Result<(), ModelError> {
+        let name = names::name(role, layer);
+        match self.header.find(&name) {
+            Some(info) => {
+                let problem = TensorProblem::Unsupported { name, offset: info.entry_offset, arch: self.arch };
+                Err(ModelError::Tensors(vec![problem]))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// A text that may be absent.
+    pub(crate) fn find_text(&self, name: &str) -> Result<Option<&str>, ModelError> {
+        Ok(self.header.metadata.find::<&str>(&self.key(name))?)
     }
 
     pub(crate) fn wrong(&self, name: &str, got: impl ToString, want: impl Into<String>) -> ModelError {

@@ -3,7 +3,7 @@ use phi_memory::Live;
 use phi_tensor::{Matrix, Tensor, TokenId};
 
 use crate::{Decoder, Factors, FfnWeights, GateUpWeights, KvLayer, Linear, Model, NormWeights, QkvWeights, Scratch};
-use crate::{Sizes, State};
+use crate::{Pairs, Sizes, State};
 
 /// One batch of tokens behind what is cached.
 #[derive(Clone, Copy, Debug)]
@@ -77,8 +77,12 @@ pub fn forward<'s>(model: &Model, s: &'s mut State<Live>, k: &Kernels, pass: Pas
         if layer.ffn_norm.is_none() {
             layer.ffn_up.apply(k, d, normed, up, gate);
         }
-        k.rope(cos, sin, pairs, d.head_dim, q);
-        k.rope(cos, sin, pairs, d.head_dim, key);
+        let rotate = match d.rope.pairs {
+            Pairs::Halves => Kernels::rope,
+            Pairs::Neighbours => Kernels::rope_neighbours,
+        };
+        rotate(k, cos, sin, pairs, d.head_dim, q);
+        rotate(k, cos, sin, pairs, d.head_dim, key);
         k.append(attention, sizes.k_type, first, key, &mut kv.k);
         k.append(attention, sizes.v_type, first, value, &mut kv.v);
         let (keys, values) = kv.matrices(d.n_head_kv * sizes.n_ctx, d.head_dim, sizes);

@@ -25,7 +25,7 @@ pub use decoder::{Biases, Branches, Decoder, FeedForward, GateUp, Head, LIMITS, 
 pub use error::{ModelError, TensorProblem};
 pub use forward::{Pass, forward};
 pub use model::Model;
-pub use rope::{Factors, LongRope, Rope};
+pub use rope::{Factors, LongRope, Pairs, Rope};
 pub use state::{KvLayer, Scratch, Sizes, State};
 pub use weights::{
     FfnWeights, GateUpWeights, Layer, Linear, NormWeights, QkvWeights, RopeFactors, TensorSpec, Weights,

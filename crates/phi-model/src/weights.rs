@@ -1,6 +1,6 @@
 use phi_tensor::{Role, Shape};
 
-use crate::{Biases, Branches, Decoder, FeedForward, GateUp, Head, Norm, Qkv};
+use crate::{Biases, Branches, Decoder, FeedForward, GateUp, Head, Norm, Qkv, Rope};
 
 /// Every tensor of a decoder, at one of its stages: `Weights<TensorSpec>` is what is needed, `Weights<Tensor>` what was
 /// found. They are one struct, so they cannot disagree.
@@ -8,7 +8,7 @@ use crate::{Biases, Branches, Decoder, FeedForward, GateUp, Head, Norm, Qkv};
 pub struct Weights<T> {
     /// Embedding, `[n_vocab, n_embd]`; also the head when that is tied.
     pub token_embd: T,
-    /// Longrope's factors.
+    /// Factors of the rotation.
     pub rope_factors: Option<RopeFactors<T>>,
     /// The layers, first to last.
     pub layers: Vec<Layer<T>>,
@@ -91,13 +91,14 @@ pub enum GateUpWeights<T> {
     Split { gate: T, up: T },
 }
 
-/// Longrope's factors, one per rotated pair.
+/// Factors of the rotation, one per pair.
 #[derive(Clone, Debug)]
-pub struct RopeFactors<T> {
-    /// Within the original context, `[n_rot / 2]`.
-    pub short: T,
-    /// Beyond it, `[n_rot / 2]`.
-    pub long: T,
+#[allow(missing_docs, reason = "the parts are what they are called")]
+pub enum RopeFactors<T> {
+    /// For contexts of any length, `[n_rot / 2]`.
+    One(T),
+    /// Longrope's: within the original context, `[n_rot / 2]`, and beyond it, `[n_rot / 2]`.
+    Long { short: T, long: T },
 }
 
 /// A tensor that is needed.
@@ -118,11 +119,14 @@ impl Weights<TensorSpec> {
         let factors = |role| global(role, Shape::vector(d.rope.n_rot / 2));
         Weights {
             token_embd: global(Role::TokenEmbd, Shape::matrix(d.n_vocab, d.n_embd)),
-            rope_factors: d
-                .rope
-                .long
-                .as_ref()
-                .map(|_| RopeFactors { short: factors(Role::RopeFactorsShort), long: factors(Role::RopeFactorsLong) }),
+            rope_factors: match &d.rope {
+                Rope { long: Some(_), .. } => {
+                    let [short, long] = [Role::RopeFactorsShort, Role::RopeFactorsLong].map(factors);
+                    Some(RopeFactors::Long { short, long })
+                }
+                Rope { factors: true, .. } => Some(RopeFactors::One(factors(Role::RopeFreqs))),
+                _ => None,
+            },
             layers: (0..d.n_layer).map(|layer| Layer::of(d, layer)).collect(),
             output_norm: NormWeights::of(d, Role::OutputNorm, Role::OutputNormBias, None),
             output: match d.head {
@@ -201,7 +205,8 @@ impl<T> Weights<T> {
         Ok(Weights {
             token_embd: f(&self.token_embd)?,
             rope_factors: match &self.rope_factors {
-                Some(factors) => Some(RopeFactors { short: f(&factors.short)?, long: f(&factors.long)? }),
+                Some(RopeFactors::One(factors)) => Some(RopeFactors::One(f(factors)?)),
+                Some(RopeFactors::Long { short, long }) => Some(RopeFactors::Long { short: f(short)?, long: f(long)? }),
                 None => None,
             },
             layers: self.layers.iter().map(|layer| layer.try_map(f)).collect::<Result<_, E>>()?,

@@ -14,6 +14,8 @@ pub enum Role {
     RopeFactorsLong,
     /// Longrope factors within the original context, `[n_rot / 2]`.
     RopeFactorsShort,
+    /// Factors for contexts of any length, `[n_rot / 2]`.
+    RopeFreqs,
     /// Norm before attention, `[n_embd]`.
     AttnNorm,
     /// Query, key and value rows in one matrix, `[(n_head + 2·n_head_kv)·head_dim, n_embd]`.

@@ -1,6 +1,7 @@
 //! One file per architecture. A new family is a file here and its line in [`ALL`]; tensor specs, plan, loading and
 //! forward pass follow from the [`Decoder`] it returns.
 
+mod llama;
 mod phi2;
 mod phi3;
 mod phi3small;
@@ -19,7 +20,7 @@ pub trait Architecture: Sync {
 }
 
 /// Every architecture.
-pub const ALL: &[&dyn Architecture] = &[&phi2::Phi2, &phi3::Phi3, &phi3small::Phi3Small];
+pub const ALL: &[&dyn Architecture] = &[&llama::Llama, &phi2::Phi2, &phi3::Phi3, &phi3small::Phi3Small];
 
 /// The decoder that a header describes.
 pub fn decoder(header: &Header) -> Result<Decoder, ModelError> {

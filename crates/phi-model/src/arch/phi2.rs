@@ -35,7 +35,7 @@ impl Architecture for Phi2 {
             window: None,
             sparse: None,
             scales: Scales::usual(head_dim),
-            rope: Rope { n_rot: keys.rope_dimension_count(head_dim)?, freq_base: keys.freq_base()?, long: None },
+            rope: Rope::plain(keys.rope_dimension_count(head_dim)?, keys.freq_base()?),
             qkv: keys.qkv(),
             norm: Norm::Layer,
             branches: Branches::Parallel,

@@ -41,7 +41,7 @@ impl Architecture for Phi3 {
             window: window(&keys, n_ctx_train, long.is_some())?,
             sparse: None,
             scales: Scales::usual(head_dim),
-            rope: Rope { n_rot: keys.rope_dimension_count(head_dim)?, freq_base: keys.freq_base()?, long },
+            rope: Rope { long, ..Rope::plain(keys.rope_dimension_count(head_dim)?, keys.freq_base()?) },
             qkv: keys.qkv(),
             norm: Norm::Rms,
             branches: Branches::InTurn,

@@ -48,9 +48,8 @@ impl Architecture for Phi3Small {
                 logit: keys.number("logit_scale", FACTOR)?,
             },
             rope: Rope {
-                n_rot: keys.rope_dimension_count(head_dim)?,
-                freq_base: keys.freq_base()?,
                 long: keys.long_rope(n_ctx_train)?,
+                ..Rope::plain(keys.rope_dimension_count(head_dim)?, keys.freq_base()?)
             },
             qkv: keys.qkv(),
             norm: Norm::Layer,
