@@ -65,7 +65,14 @@ fn attention(c: &mut Criterion) {
     const CACHE_BYTES: usize = 256 << 20;
     // Heads, key heads, values in a head.
     for (model, n_head, n_head_kv, head_dim) in [("phi-4-mini", 24, 8, 128), ("phi-3-mini", 32, 32, 96)] {
-        let a = Attention { n_head, n_head_kv, head_dim, scale: 1.0 / (head_dim as f32).sqrt(), window: None };
+        let a = Attention {
+            n_head,
+            n_head_kv,
+            head_dim,
+            scale: 1.0 / (head_dim as f32).sqrt(),
+            window: None,
+            blocks: None,
+        };
         let mut random = Rng::new(3);
         let rows = random.normals(N_CTX * n_head_kv * head_dim, 1.0);
         let q = random.normals(N_BATCH * n_head * head_dim, 1.0);

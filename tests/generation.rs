@@ -8,13 +8,25 @@ use phi_tests::models::{Converted, Oracle, all_logits, exact, ids, max_differenc
 /// Logits are below 6 in magnitude; two orders of summing f32 differ by some 1e-5 (tests/fixtures/README.md).
 const TOLERANCE: f32 = 1e-4;
 
-const FIXTURES: [&str; 5] = ["phi3-base", "phi3-partial-tied", "phi3-window", "phi3-longrope", "phi3-sharded"];
+const FIXTURES: [&str; 10] = [
+    "llama",
+    "llama-factors",
+    "phi2",
+    "phi3-base",
+    "phi3-partial-tied",
+    "phi3-window",
+    "phi3-longrope",
+    "phi3-sharded",
+    "phi3small-8k",
+    "phi3small-128k",
+];
 
+/// Those of transformers, and of Phi-3-small those that its equations give.
 #[test]
-fn logits_equal_transformers() {
+fn logits_equal_the_oracles() {
     for name in FIXTURES {
         let oracle = Oracle::load(name);
-        let engine = Converted::from(&oracle.folder, "F32").engine();
+        let engine = Converted::from(&oracle.source(), "F32").engine();
         assert!(!oracle.cases.is_empty());
         for case in &oracle.cases {
             let got = all_logits(&engine, &ids(&case.tokens), &exact(512));
@@ -30,7 +42,7 @@ fn logits_equal_transformers() {
 fn threads_do_not_show() {
     for name in FIXTURES {
         let oracle = Oracle::load(name);
-        let engine = Converted::from(&oracle.folder, "Q8_0").engine();
+        let engine = Converted::from(&oracle.source(), "Q8_0").engine();
         let tokens = ids(&oracle.cases.last().unwrap().tokens);
         // Where longrope's choice depends on the length, one-by-one steps must know it from the start.
         let factors = FactorChoice::Always(engine.decoder().rope.factors_for(tokens.len()));
@@ -51,7 +63,7 @@ fn threads_do_not_show() {
 fn batches_do_not_show() {
     for name in FIXTURES {
         let oracle = Oracle::load(name);
-        let engine = Converted::from(&oracle.folder, "F32").engine();
+        let engine = Converted::from(&oracle.source(), "F32").engine();
         let tokens = ids(&oracle.cases.last().unwrap().tokens);
         let factors = FactorChoice::Always(engine.decoder().rope.factors_for(tokens.len()));
         let whole = RunOptions { factors, n_batch: 512, ..exact(512) };
@@ -119,9 +131,7 @@ fn split_tensors_equal_fused_ones() {
     let (q, kv) = (d.n_head * d.head_dim, d.n_head_kv * d.head_dim);
     let gguf = Gguf::open(&converted.path()).unwrap();
 
-    let mut file = Blueprint::new();
-    gguf.metadata().entries().iter().for_each(|e| file.set(&e.key, e.value.clone()));
-    let mut data = Vec::new();
+    let mut tensors = Vec::new();
     for info in gguf.tensors() {
         let tensor = gguf.tensor(info);
         let parts: &[(&str, usize)] = match info.name.rsplit('.').nth(1) {
@@ -130,25 +140,58 @@ fn split_tensors_equal_fused_ones() {
             _ => &[],
         };
         if parts.is_empty() {
-            file.tensor(&info.name, info.dtype, info.shape);
-            data.push(tensor.bytes().to_vec());
+            tensors.push((info.name.clone(), info.shape, tensor.bytes().to_vec()));
         }
         let mut first = 0;
         for (part, rows) in parts {
             let layer = info.name.split('.').nth(1).unwrap();
-            file.tensor(format!("blk.{layer}.{part}.weight"), info.dtype, Shape::matrix(*rows, d.n_embd));
-            data.push(tensor.matrix().slice_rows(first, *rows).bytes().to_vec());
+            let bytes = tensor.matrix().slice_rows(first, *rows).bytes().to_vec();
+            tensors.push((format!("blk.{layer}.{part}.weight"), Shape::matrix(*rows, d.n_embd), bytes));
             first += rows;
         }
     }
+    let split = rebuilt(&gguf, tensors);
+    let tokens = ids(&oracle.cases[0].tokens);
+    assert!(all_logits(&split, &tokens, &exact(64)) == all_logits(&engine, &tokens, &exact(64)));
+}
+
+/// Files of 2023 and 2024 have query, key and value in one tensor: the same rows, the same bits.
+#[test]
+fn fused_tensors_of_phi2_equal_split_ones() {
+    let oracle = Oracle::load("phi2");
+    let converted = Converted::from(&oracle.folder, "F32");
+    let (engine, gguf) = (converted.engine(), Gguf::open(&converted.path()).unwrap());
+    let n_embd = engine.decoder().n_embd;
+    let mut tensors = Vec::new();
+    for info in gguf.tensors() {
+        let bytes = |name: &str| gguf.tensor(gguf.find(name).unwrap()).bytes().to_vec();
+        match info.name.split_once("attn_q.") {
+            Some((layer, kind)) => {
+                let all = ["q", "k", "v"].map(|part| bytes(&format!("{layer}attn_{part}.{kind}"))).concat();
+                let shape = if kind == "bias" { Shape::vector(3 * n_embd) } else { Shape::matrix(3 * n_embd, n_embd) };
+                tensors.push((format!("{layer}attn_qkv.{kind}"), shape, all));
+            }
+            None if info.name.contains("attn_k.") || info.name.contains("attn_v.") => {}
+            None => tensors.push((info.name.clone(), info.shape, bytes(&info.name))),
+        }
+    }
+    let fused = rebuilt(&gguf, tensors);
+    assert!(fused.warnings().is_empty(), "{:?}", fused.warnings());
+    let tokens = ids(&oracle.cases[0].tokens);
+    assert!(all_logits(&fused, &tokens, &exact(64)) == all_logits(&engine, &tokens, &exact(64)));
+}
+
+/// A file with the keys of another and these tensors, all F32.
+fn rebuilt(gguf: &Gguf, tensors: Vec<(String, Shape, Vec<u8>)>) -> Engine {
+    let mut file = Blueprint::new();
+    gguf.metadata().entries().iter().for_each(|e| file.set(&e.key, e.value.clone()));
+    tensors.iter().for_each(|(name, shape, _)| file.tensor(name, DType::F32, *shape));
     let mut bytes = file.header_bytes();
-    for tensor in data {
+    for (.., tensor) in tensors {
         bytes.extend(tensor);
         bytes.resize(bytes.len().next_multiple_of(32), 0);
     }
-    let split = Engine::from_bytes(bytes.into()).unwrap();
-    let tokens = ids(&oracle.cases[0].tokens);
-    assert!(all_logits(&split, &tokens, &exact(64)) == all_logits(&engine, &tokens, &exact(64)));
+    Engine::from_bytes(bytes.into()).unwrap()
 }
 
 /// A weight that is not a number, wherever it hides, ends in an error and never in a token (robustness rows 123 to 125).

@@ -2,7 +2,7 @@
 //!
 //! Tolerances are derived: a sum of `n` products in f32, in any order, is off by at most `n · ε · Σ|a·b|`.
 
-use phi_kernels::{Activations, Attention, Isa, Kernels};
+use phi_kernels::{Activations, Attention, Blocks, Isa, Kernels};
 use phi_quant::codec;
 use phi_tensor::{DType, Matrix, Shape, Tensor, TokenId};
 use phi_testkit::Rng;
@@ -167,6 +167,21 @@ fn norms_rotations_and_gates_are_their_equations() {
             assert!((f64::from(got) - terms[0] - terms[1]).abs() <= tolerance, "value {i}");
         }
 
+        let mut turned = x.clone();
+        kernels.rope_neighbours(&cos, &sin, 6, 20, &mut turned);
+        for (i, &got) in turned.iter().enumerate() {
+            let (t, d) = (i / n, i % 20);
+            let (x, pair) = (|i: usize| f64::from(x[i]), t * 6 + d / 2 % 6);
+            let (c, s) = (f64::from(cos[pair]), f64::from(sin[pair]));
+            let terms = match (d < 12, d % 2) {
+                (true, 0) => [x(i) * c, -x(i + 1) * s],
+                (true, _) => [x(i) * c, x(i - 1) * s],
+                (false, _) => [x(i), 0.0],
+            };
+            let tolerance = 2.0 * EPSILON * (terms[0].abs() + terms[1].abs());
+            assert!((f64::from(got) - terms[0] - terms[1]).abs() <= tolerance, "value {i} beside its neighbour");
+        }
+
         let mut gate = x.clone();
         kernels.silu_mul(&out, &mut gate);
         for ((&got, &g), &u) in gate.iter().zip(&x).zip(&out) {
@@ -249,6 +264,17 @@ fn gates_and_shares_are_their_equations() {
             let tolerance = (8.0 + 8.0 * inner.abs()) * EPSILON * want.abs() + 1e-37;
             assert!((f64::from(got) - want).abs() <= tolerance, "{kernels:?}: gelu({x}) = {got}, {want}");
         }
+        let limit = 2.5_f32;
+        let mut out = x.clone();
+        let up: Vec<f32> = x.iter().rev().copied().collect();
+        kernels.gegelu(limit, &up, &mut out);
+        for ((&x, &u), &got) in x.iter().zip(&up).zip(&out) {
+            let (g, u) = (f64::from(x.min(limit)), f64::from(u.max(-limit).min(limit)));
+            let want = g / (1.0 + (-1.702 * g).exp()) * (u + 1.0);
+            // Of the sum `u + 1` the rounding stays, even where next to nothing of it does.
+            let tolerance = (12.0 + 4.0 * g.abs()) * EPSILON * (want.abs() + g.abs());
+            assert!((f64::from(got) - want).abs() <= tolerance, "{kernels:?}: gegelu({x}, {u}) = {got}, {want}");
+        }
         for n in [1, 5, 16, 40, 1000] {
             let x = &x[..40_000];
             let mut out = x.to_vec();
@@ -263,6 +289,39 @@ fn gates_and_shares_are_their_equations() {
                 }
             }
         }
+    });
+}
+
+/// Limits hide no infinity, and nothing that is no number.
+#[test]
+fn a_limit_hides_no_fault() {
+    const INFINITY: f32 = f32::INFINITY;
+    each_isa(|kernels| {
+        for (gate, up) in [(INFINITY, 1.0), (-INFINITY, 1.0), (f32::NAN, 1.0), (1.0, INFINITY), (1.0, -INFINITY)] {
+            // In the middle of vectors, and behind them.
+            for at in [3, 40] {
+                let (mut gates, mut ups) = ([0.5; 41], [0.5; 41]);
+                (gates[at], ups[at]) = (gate, up);
+                kernels.gegelu(20.0, &ups, &mut gates);
+                let odd: Vec<usize> = (0..41).filter(|&i| !gates[i].is_finite()).collect();
+                assert_eq!(odd, [at], "{kernels:?}: {gate}, {up}");
+            }
+        }
+    });
+}
+
+#[test]
+fn biases_and_factors_are_added_and_multiplied() {
+    let mut rng = Rng::new(8);
+    let (n, tokens) = (100, 30);
+    let b = matrix(DType::F32, 1, n, &mut rng);
+    let (biases, x) = (decoded(b.matrix()), rng.normals(tokens * n, 1.0));
+    each_isa(|kernels| {
+        let mut out = x.clone();
+        kernels.add_bias(b.matrix(), &mut out);
+        assert!(out.iter().enumerate().all(|(i, &got)| got == x[i] + biases[i % n]), "{kernels:?}");
+        kernels.scale(0.125, &mut out);
+        assert!(out.iter().enumerate().all(|(i, &got)| got == 0.125 * (x[i] + biases[i % n])), "{kernels:?}");
     });
 }
 
@@ -288,8 +347,12 @@ fn many_rows_are_what_single_rows_are() {
         of(&|x, _, _, out| kernels.rms_norm(x, w.matrix(), 1e-5, out));
         of(&|x, _, _, out| kernels.layer_norm(x, w.matrix(), w.matrix(), 1e-5, out));
         of(&|_, _, angles, out| kernels.rope(angles, angles, 12, 32, out));
+        of(&|_, _, angles, out| kernels.rope_neighbours(angles, angles, 12, 32, out));
         of(&|_, up, _, out| kernels.silu_mul(up, out));
         of(&|_, up, _, out| kernels.add(up, out));
+        of(&|_, up, _, out| kernels.gegelu(1.5, up, out));
+        of(&|_, _, _, out| kernels.add_bias(w.matrix(), out));
+        of(&|_, _, _, out| kernels.scale(0.3, out));
         of(&|_, _, _, out| kernels.gelu(out));
         of(&|_, _, _, out| kernels.softmax(n, out));
     });
@@ -302,6 +365,7 @@ struct Asked {
     /// Key heads, queries of each, values of a head.
     heads: (usize, usize, usize),
     window: Option<usize>,
+    blocks: Option<Blocks>,
     first: usize,
     tokens: usize,
 }
@@ -309,7 +373,7 @@ struct Asked {
 impl Asked {
     /// Compares every instruction set and number of threads with the equation in f64, and threads with each other.
     fn check(&self) {
-        let &Asked { k, v, heads: (n_head_kv, group, head_dim), window, first, tokens } = self;
+        let &Asked { k, v, heads: (n_head_kv, group, head_dim), window, blocks, first, tokens } = self;
         let (n_head, n_ctx) = (n_head_kv * group, first + tokens + 3);
         let mut rng = Rng::new(head_dim as u64);
         let (k, v) =
@@ -317,16 +381,22 @@ impl Asked {
         let (keys, values) = (decoded(k.matrix()), decoded(v.matrix()));
         let q = rng.normals(tokens * n_head * head_dim, 1.0);
         let scale = 1.0 / (head_dim as f32).sqrt();
-        let a = Attention { n_head, n_head_kv, head_dim, scale, window };
+        let a = Attention { n_head, n_head_kv, head_dim, scale, window, blocks };
 
         let row = |list: &[f32], g: usize, p: usize| {
             list[(g * n_ctx + p) * head_dim..][..head_dim].iter().map(|&x| f64::from(x)).collect::<Vec<_>>()
         };
         let (mut want, mut tolerances) = (Vec::new(), Vec::new());
         for (i, q) in q.chunks_exact(head_dim).enumerate() {
-            let (p, g) = (first + i / n_head, i % n_head / group);
-            let seen = window.map_or(0, |window| (p + 1).saturating_sub(window))..=p;
-            let scores = seen.clone().map(|j| {
+            let (p, h, g) = (first + i / n_head, i % n_head, i % n_head / group);
+            let in_blocks = |j: &usize| {
+                blocks.is_none_or(|b| {
+                    p / b.len < j / b.len + b.local || (j / b.len + h * b.shift + 1).is_multiple_of(b.stride)
+                })
+            };
+            let from = window.map_or(0, |window| (p + 1).saturating_sub(window));
+            let seen: Vec<usize> = (from..=p).filter(in_blocks).collect();
+            let scores = seen.iter().map(|&j| {
                 let products = q.iter().zip(row(&keys, g, j)).map(|(&q, k)| f64::from(q) * k * f64::from(scale));
                 products.fold((0.0, 0.0), |(sum, size), x| (sum + x, size + x.abs()))
             });
@@ -335,7 +405,7 @@ impl Asked {
             let sum: f64 = weights.iter().sum();
             let mut out = vec![0.0; head_dim];
             let mut size: f64 = 0.0;
-            for (j, weight) in seen.zip(&weights) {
+            for (&j, weight) in seen.iter().zip(&weights) {
                 for (out, v) in out.iter_mut().zip(row(&values, g, j)) {
                     *out += weight / sum * v;
                     size = size.max(v.abs());
@@ -382,7 +452,8 @@ fn attention_is_softmax_of_scores_times_values() {
         for (j, &(first, tokens)) in asked.iter().enumerate() {
             let heads = shapes[(i + j) % shapes.len()];
             if heads.2 % k.block_len() == 0 && heads.2 % v.block_len() == 0 {
-                Asked { k, v, heads, window: windows[(i + 2 * j) % windows.len()], first, tokens }.check();
+                Asked { k, v, heads, window: windows[(i + 2 * j) % windows.len()], blocks: None, first, tokens }
+                    .check();
                 n += 1;
             }
         }
@@ -394,7 +465,7 @@ fn attention_is_softmax_of_scores_times_values() {
         for (j, group) in [1, 3, 4].into_iter().enumerate() {
             let (first, tokens) = asked[(i + j) % asked.len()];
             let window = windows[(i + 4 * j) % windows.len()];
-            Asked { k: F16, v: F16, heads: (2, group, head_dim), window, first, tokens }.check();
+            Asked { k: F16, v: F16, heads: (2, group, head_dim), window, blocks: None, first, tokens }.check();
         }
     }
 }
@@ -402,7 +473,7 @@ fn attention_is_softmax_of_scores_times_values() {
 #[test]
 fn attention_has_no_favourite_sizes() {
     let check = |heads, window, first, tokens| {
-        Asked { k: DType::F16, v: DType::F16, heads, window, first, tokens }.check();
+        Asked { k: DType::F16, v: DType::F16, heads, window, blocks: None, first, tokens }.check();
     };
     // Heads that no vector divides, more heads than a task takes, the largest head, one key.
     check((5, 1, 7), None, 70, 40);
@@ -418,10 +489,57 @@ fn attention_has_no_favourite_sizes() {
     check((1, 2, 16), Some(8), 3000, 300);
 }
 
+/// Blocks of a tile's length, of less and of more, and none of the ends in step with each other.
+#[test]
+fn heads_see_their_blocks() {
+    let small = Blocks { len: 64, local: 16, stride: 8, shift: 1 };
+    let all = [
+        small,
+        Blocks { local: 2, ..small },
+        Blocks { len: 8, local: 1, stride: 4, shift: 1 },
+        Blocks { len: 100, local: 1, stride: 3, shift: 2 },
+        Blocks { len: 7, local: 3, stride: 5, shift: 0 },
+        // More keys than a tile has, that nobody sees.
+        Blocks { len: 200, local: 1, stride: 8, shift: 1 },
+        Blocks { len: 1, local: 1, stride: 2, shift: 1 },
+    ];
+    // One token, a few, a block of queries; chunks of positions in which some head sees nothing.
+    let asked = [(0, 1), (0, 130), (700, 1), (1503, 3), (300, 150), (2000, 40)];
+    let mut n = 0;
+    for (i, blocks) in all.into_iter().enumerate() {
+        for (j, (first, tokens)) in asked.into_iter().enumerate() {
+            let heads = [(2, 4, 16), (1, 3, 20), (8, 1, 32)][(i + j) % 3];
+            let window = (j % 3 == 2).then_some(333);
+            let (k, v) = (DType::F16, DType::F32);
+            Asked { k, v, heads, window, blocks: Some(blocks), first, tokens }.check();
+            n += 1;
+        }
+    }
+    assert_eq!(n, 42);
+}
+
+/// Counted one by one.
+#[test]
+fn keys_are_read_where_a_head_sees_them() {
+    let a = Attention { n_head: 8, n_head_kv: 2, head_dim: 16, scale: 1.0, window: None, blocks: None };
+    let blocks = Some(Blocks { len: 8, local: 2, stride: 8, shift: 1 });
+    for (window, blocks) in [(None, None), (Some(20), None), (None, blocks), (Some(50), blocks)] {
+        let a = Attention { window, blocks, ..a };
+        for p in 0..200 {
+            let sees = |j: usize, h: usize| {
+                window.is_none_or(|window| p - j < window)
+                    && blocks.is_none_or(|b| p / 8 - j / 8 < 2 || (j / 8 + h + 1).is_multiple_of(b.stride))
+            };
+            let read = |g: usize| (0..=p).filter(|&j| (4 * g..4 * g + 4).any(|h| sees(j, h))).count();
+            assert_eq!(a.keys_read(p), read(0) + read(1), "{a:?} at {p}");
+        }
+    }
+}
+
 #[test]
 fn what_is_appended_is_what_is_read() {
     let rows = Rng::new(4).normals(3 * 2 * 32, 1.0);
-    let a = Attention { n_head: 2, n_head_kv: 2, head_dim: 32, scale: 1.0, window: None };
+    let a = Attention { n_head: 2, n_head_kv: 2, head_dim: 32, scale: 1.0, window: None, blocks: None };
     each_isa(|kernels| {
         let mut cache = vec![0xff; 2 * 10 * 32 * 4];
         kernels.append(a, DType::F32, 4, &rows, &mut cache);

@@ -18,9 +18,9 @@ fn phi_run(args: &[&str]) -> String {
     captured(|io| phi_run::main(args, io)).out()
 }
 
-/// The sizes of a fixture with an embedding for all bytes, as a GGUF.
-fn synth(folder: &Path, vocab: &str) -> String {
-    let text = std::fs::read_to_string(fixture("phi3-longrope").join("config.json")).expect("the fixture is there");
+/// The sizes of a fixture, as a GGUF; an embedding of 256 rows grows to have room for all bytes.
+fn synth(folder: &Path, name: &str, vocab: &str) -> String {
+    let text = std::fs::read_to_string(fixture(name).join("config.json")).expect("the fixture is there");
     let config = folder.join("config.json");
     std::fs::write(&config, text.replace("\"vocab_size\": 256", "\"vocab_size\": 320")).expect("a place to write");
     let out = folder.join("model.gguf");
@@ -34,7 +34,7 @@ fn synth(folder: &Path, vocab: &str) -> String {
 #[test]
 fn the_vocabulary_of_bytes_is_one() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let model = synth(folder.path(), "bytes");
+    let model = synth(folder.path(), "phi3-longrope", "bytes");
     let text = "Grüße, the €\n\t\u{1f600}";
     let ids: Vec<u32> = serde_json::from_str(&phi_run(&["tokenize", &model, "-p", text])).expect("a list of ids");
     assert!(ids.contains(&256), "` t` is one token: {ids:?}");
@@ -52,9 +52,17 @@ fn the_vocabulary_of_bytes_is_one() {
 #[test]
 fn a_model_without_words_has_logits() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let model = synth(folder.path(), "none");
-    let logits: Vec<f32> = serde_json::from_str(&phi_run(&["logits", &model, "--tokens", "1,2,319"])).expect("a list");
-    assert_eq!(logits.len(), 320);
-    let largest = logits.iter().fold(0.0_f32, |a, x| a.max(x.abs()));
-    assert!(largest > 0.0 && largest < 10.0, "{largest}");
+    for (name, n_vocab, masked) in
+        [("phi3-longrope", 320, 0), ("phi2", 160, 0), ("phi3small-8k", 96, 3), ("phi3small-128k", 96, 3)]
+    {
+        let model = synth(folder.path(), name, "none");
+        let tokens = format!("1,2,{}", n_vocab - 1);
+        let logits: Vec<f32> =
+            serde_json::from_str(&phi_run(&["logits", &model, "--tokens", &tokens])).expect("a list");
+        assert_eq!(logits.len(), n_vocab, "{name}");
+        let (never, others): (Vec<f32>, Vec<f32>) = logits.into_iter().partition(|&x| x == f32::MIN);
+        assert_eq!(never.len(), masked, "{name}");
+        let largest = others.iter().fold(0.0_f32, |a, x| a.max(x.abs()));
+        assert!(largest > 0.0 && largest < 10.0, "{name}: {largest}");
+    }
 }

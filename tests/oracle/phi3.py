@@ -11,8 +11,6 @@ the same up to the rounding of f32 sums.
 
 import argparse
 import json
-import shutil
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +18,10 @@ import torch
 import transformers
 from transformers import Phi3Config, Phi3ForCausalLM
 
-from common import FIXTURES, write_json, write_npy
+import common
+import tiny
+from common import FIXTURES, Folder
+from tiny import logits, quiet
 
 VOCAB, HIDDEN, LAYERS, HEADS, KV_HEADS, FF = 256, 64, 3, 4, 2, 96
 HEAD_DIM = HIDDEN // HEADS
@@ -57,36 +58,11 @@ def config(**overrides):
 
 
 def model_of(cfg, seed):
-    """A model with weights 0.15·noise and norm weights 1 + 0.2·noise.
-
-    Every tensor has a generator of its own, keyed by its name, so that variants
-    that share a seed share the tensors they have in common.
-    """
-    model = Phi3ForCausalLM(cfg).to(torch.float32).eval()
-    with torch.no_grad():
-        for name, tensor in model.named_parameters():
-            rng = np.random.Generator(np.random.PCG64([seed, zlib.crc32(name.encode())]))
-            noise = rng.standard_normal(tuple(tensor.shape)).astype(np.float32)
-            value = 1 + np.float32(0.2) * noise if tensor.ndim == 1 else np.float32(0.15) * noise
-            tensor.copy_(torch.from_numpy(value))
-    model.generation_config = transformers.GenerationConfig(
-        bos_token_id=1, eos_token_id=[2, 3], pad_token_id=0
-    )
-    return model
+    return tiny.model_of(Phi3ForCausalLM, cfg, seed)
 
 
 def prompt(length, seed):
-    """`length` token ids without the special ids 0…3."""
-    rng = np.random.Generator(np.random.PCG64([seed, length]))
-    return rng.integers(4, VOCAB, length).tolist()
-
-
-@torch.no_grad()
-def logits(model, tokens):
-    """Logits at all positions of one fresh pass, without a cache."""
-    out = model(torch.tensor([tokens]), use_cache=False).logits[0].float().numpy()
-    assert np.abs(out).max() <= 20.0, np.abs(out).max()
-    return out
+    return common.prompt(length, seed, VOCAB)
 
 
 @torch.no_grad()
@@ -114,28 +90,6 @@ def recomputed(model, tokens, count):
     for _ in range(count):
         tokens.append(int(logits(model, tokens)[-1].argmax()))
     return tokens[start:]
-
-
-class Folder:
-    """Collects the cases of one variant and writes them beside the model."""
-
-    def __init__(self, root, name):
-        self.path = Path(root) / name
-        shutil.rmtree(self.path, ignore_errors=True)
-        self.path.mkdir(parents=True)
-        self.expected = {"cases": []}
-
-    def case(self, name, tokens, values, positions="all"):
-        rows = values if positions == "all" else values[-1:]
-        write_npy(self.path / f"{name}.npy", rows)
-        self.expected["cases"].append(
-            {"name": name, "tokens": tokens, "logits": f"{name}.npy", "positions": positions}
-        )
-
-    def finish(self):
-        for shard in self.path.glob("*.safetensors"):
-            shard.chmod(0o644)
-        write_json(self.path / "expected.json", self.expected)
 
 
 def base(root):
@@ -289,9 +243,7 @@ def main():
     parser.add_argument("--out", type=Path, default=FIXTURES)
     parser.add_argument("variants", nargs="*", default=list(VARIANTS), metavar="variant")
     args = parser.parse_args()
-    torch.set_num_threads(1)
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
+    quiet()
     for name in args.variants:
         VARIANTS[name](args.out)
         print(name, "written")

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::fixture;
 
-/// A fixture: a Hugging Face folder, and what transformers computes from it.
+/// A fixture: a Hugging Face folder or a GGUF, and what others compute from it.
 #[derive(Deserialize)]
 pub struct Oracle {
     /// Token sequences with their logits.
@@ -50,7 +50,13 @@ impl Oracle {
         Oracle { folder, ..serde_json::from_str(&text).expect("the fixture is as its script writes it") }
     }
 
-    /// What transformers computed for a case.
+    /// What `phi-quantize` takes: the folder, or a GGUF in it.
+    pub fn source(&self) -> PathBuf {
+        let gguf = self.folder.join("model.gguf");
+        if gguf.exists() { gguf } else { self.folder.clone() }
+    }
+
+    /// What the oracle computed for a case.
     pub fn logits(&self, case: &Case) -> Vec<f32> {
         phi_testkit::npy::read(&self.folder.join(&case.logits)).expect("the fixture is as its script writes it").values
     }
@@ -62,11 +68,11 @@ pub struct Converted {
 }
 
 impl Converted {
-    /// `folder` as `phi-quantize` converts it.
-    pub fn from(folder: &Path, dtype: &str) -> Converted {
+    /// `source` as `phi-quantize` converts it.
+    pub fn from(source: &Path, dtype: &str) -> Converted {
         let converted = Converted { dir: tempfile::tempdir().expect("a temporary folder") };
         let out = converted.path();
-        let args = ["phi-quantize".as_ref(), folder.as_os_str(), out.as_os_str(), dtype.as_ref()];
+        let args = ["phi-quantize".as_ref(), source.as_os_str(), out.as_os_str(), dtype.as_ref()];
         let (mut io, captured) = Io::captured();
         let exit = phi_quantize::main(args.map(std::ffi::OsString::from), &mut io);
         assert_eq!(exit, Exit::Done, "{}", captured.err());

@@ -18,6 +18,8 @@ pub(crate) const HEADS: RangeInclusive<u64> = 1..=1024;
 pub(crate) const WIDTH: RangeInclusive<u64> = 1..=1 << 16;
 pub(crate) const FEED_FORWARD: RangeInclusive<u64> = 1..=1 << 20;
 pub(crate) const VOCABULARY: RangeInclusive<u64> = 1..=1 << 20;
+/// By what queries and keys may grow.
+const MSCALE: RangeInclusive<f64> = 0.0..=100.0;
 pub(crate) const CONTEXT: RangeInclusive<u64> = 1..=1 << 30;
 
 /// A parsed `config.json`.
@@ -32,8 +34,8 @@ pub struct Config {
 pub struct Rope {
     /// Base of the frequencies.
     pub theta: f64,
-    /// The part of each head that is rotated, in (0, 1].
-    pub partial: f64,
+    /// The part of each head that is rotated, in (0, 1], where the config says it.
+    pub partial: Option<f64>,
     /// Context before it was extended.
     pub original_context: Option<u32>,
     /// Longrope, where the model has it.
@@ -49,6 +51,32 @@ pub struct Longrope {
     pub short: Vec<f32>,
     /// Beyond it.
     pub long: Vec<f32>,
+    /// By what queries and keys grow, where the config says it itself.
+    pub mscale: Option<f64>,
+}
+
+impl Rope {
+    /// Context before it was extended, which must be known if it was.
+    pub(crate) fn original(&self, config: &Config, n_ctx: u32) -> Result<u32> {
+        match self.original_context {
+            Some(n) => Ok(n),
+            None if self.longrope.is_none() => Ok(n_ctx),
+            None => Err(config.error("original_max_position_embeddings", Problem::Missing)),
+        }
+    }
+}
+
+impl Longrope {
+    /// By what queries and keys grow when the context was extended: `√(1 + ln(s) / ln(original))`, or YaRN's older formula.
+    pub(crate) fn attn_factor(&self, n_ctx: u32, n_orig: u32) -> f32 {
+        let scale = f64::from(n_ctx) / f64::from(n_orig);
+        let factor = match self.kind.as_str() {
+            _ if scale <= 1.0 => 1.0,
+            "yarn" => 0.1 * scale.ln() + 1.0,
+            _ => (1.0 + scale.ln() / f64::from(n_orig).ln()).sqrt(),
+        };
+        self.mscale.unwrap_or(factor) as f32
+    }
 }
 
 impl Config {
@@ -97,8 +125,13 @@ impl Config {
         ConvertError::new(field, None, problem).of(&self.path)
     }
 
-    fn bad(&self, field: &str, got: &Value, want: impl Into<Box<str>>) -> ConvertError {
+    /// A value that this program cannot do with.
+    pub(crate) fn misfit(&self, field: &str, got: impl ToString, want: impl Into<Box<str>>) -> ConvertError {
         self.error(field, Problem::Value { got: printable(got.to_string()).into(), want: want.into() })
+    }
+
+    fn bad(&self, field: &str, got: &Value, want: impl Into<Box<str>>) -> ConvertError {
+        self.misfit(field, got, want)
     }
 
     /// A whole number that must be there.
@@ -130,6 +163,20 @@ impl Config {
         self.as_number(field, value, range)
     }
 
+    /// A number in a range, that may be absent.
+    pub(crate) fn find_number(&self, field: &str, range: RangeInclusive<f64>) -> Result<Option<f64>> {
+        self.find(field).map(|value| self.as_number(field, value, range)).transpose()
+    }
+
+    /// A list of ids below `n_vocab`, that may be absent.
+    pub(crate) fn find_ids(&self, field: &str, n_vocab: u32) -> Result<Option<Vec<i32>>> {
+        let Some(value) = self.find(field) else { return Ok(None) };
+        let list = value.as_array().ok_or_else(|| self.error(field, Problem::Expected { want: "a list of ids" }))?;
+        let id = |value: &Value| value.as_i64().filter(|id| (0..i64::from(n_vocab)).contains(id)).map(|id| id as i32);
+        let known = |value: &Value| id(value).ok_or_else(|| self.bad(field, value, format!("an id below {n_vocab}")));
+        list.iter().map(known).collect::<Result<_>>().map(Some)
+    }
+
     fn as_number(&self, field: &str, value: &Value, range: RangeInclusive<f64>) -> Result<f64> {
         match value.as_f64() {
             Some(number) if range.contains(&number) => Ok(number),
@@ -149,8 +196,9 @@ impl Config {
         self.find(field).map(|value| value.as_str().ok_or_else(|| self.bad(field, value, "a string"))).transpose()
     }
 
-    /// The rotation: from `rope_parameters` (transformers 5), or from `rope_scaling` and its neighbours (before).
-    pub fn rope(&self) -> Result<Rope> {
+    /// The rotation: from `rope_parameters` (transformers 5), or from `rope_scaling` and its neighbours (before). `theta`
+    /// is what the field of its base is called.
+    pub fn rope(&self, theta: &str) -> Result<Rope> {
         let (object, values) = match (self.find("rope_parameters"), self.find("rope_scaling")) {
             (Some(values), _) => ("rope_parameters", Some(values)),
             (None, Some(values)) => ("rope_scaling", Some(values)),
@@ -169,8 +217,8 @@ impl Config {
             (path, Some(value)) => self.as_number(&path, value, range).map(Some),
             (_, None) => Ok(None),
         };
-        let theta = number("rope_theta", 1.0..=1e12)?.ok_or_else(|| self.error("rope_theta", Problem::Missing))?;
-        let partial = number("partial_rotary_factor", 1e-3..=1.0)?.unwrap_or(1.0);
+        let theta = number(theta, 1.0..=1e12)?.ok_or_else(|| self.error(theta, Problem::Missing))?;
+        let partial = number("partial_rotary_factor", 1e-3..=1.0)?;
         let original_context = match field("original_max_position_embeddings") {
             (path, Some(value)) => Some(self.as_size(&path, value, CONTEXT)?),
             (_, None) => None,
@@ -186,6 +234,7 @@ impl Config {
                 kind: kind.to_string(),
                 short: self.factors(&format!("{object}.short_factor"), values.and_then(|v| v.get("short_factor")))?,
                 long: self.factors(&format!("{object}.long_factor"), values.and_then(|v| v.get("long_factor")))?,
+                mscale: self.mscale(number("short_mscale", MSCALE)?, number("long_mscale", MSCALE)?)?,
             }),
             other => {
                 let got = format!("\"{}\"", printable(other)).into();
@@ -194,6 +243,15 @@ impl Config {
             }
         };
         Ok(Rope { theta, partial, original_context, longrope })
+    }
+
+    /// One factor for both lists, 0 or nothing where a formula gives it.
+    fn mscale(&self, short: Option<f64>, long: Option<f64>) -> Result<Option<f64>> {
+        if short != long {
+            let show = |x: Option<f64>| x.map_or("none".into(), |x| x.to_string());
+            return Err(self.misfit("short_mscale", show(short), format!("that of long_mscale, {}", show(long))));
+        }
+        Ok(short.filter(|&mscale| mscale > 0.0))
     }
 
     fn factors(&self, field: &str, value: Option<&Value>) -> Result<Vec<f32>> {

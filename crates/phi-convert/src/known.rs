@@ -108,7 +108,7 @@ mod tests {
         for known in Known::all() {
             let config = known.config().unwrap();
             match Layout::of(&config) {
-                Ok(layout) => assert_eq!(layout.arch, "phi3", "{}", known.name),
+                Ok(layout) => assert!(["phi2", "phi3", "phi3small"].contains(&layout.arch), "{}", known.name),
                 Err(error) => assert!(matches!(error.problem, Problem::Architecture { .. }), "{error}"),
             }
         }
@@ -117,8 +117,12 @@ mod tests {
     #[test]
     fn sizes_are_the_published_ones() {
         for (name, n_params) in [
+            ("phi-1.5", 1_418_270_720),
+            ("phi-2", 2_779_683_840),
             ("phi-3-mini-4k", 3_821_079_552),
             ("microsoft/Phi-3-mini-128k-instruct", 3_821_079_552),
+            ("phi-3-small-8k", 7_392_272_384),
+            ("phi-3-small-128k", 7_392_272_384),
             ("phi-3-medium-4k", 13_960_238_080),
             ("phi-3-medium-128k", 13_960_238_080),
             ("phi-4", 14_659_507_200),

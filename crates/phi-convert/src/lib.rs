@@ -34,6 +34,7 @@ mod known;
 mod model;
 mod random;
 mod recipe;
+mod rows;
 pub mod safetensors;
 mod shards;
 mod synthetic;
@@ -47,6 +48,7 @@ pub use importance::Importance;
 pub use known::{Known, factors};
 pub use model::{Model, Options, Tensor};
 pub use recipe::{Choice, Facts, FileType, Item, Recipe, Rule, file_order};
+pub use rows::Rows;
 pub use synthetic::{Synthetic, SyntheticOptions, Vocabulary};
 
 /// The two tensors that a tied model has in one.

@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::error::{ConvertError, Problem, Result, Warning};
 use crate::generation::Generation;
 use crate::recipe::{FileType, file_order};
+use crate::rows::Rows;
 use crate::safetensors::Entry;
 use crate::shards::Shards;
 use crate::synthetic::{Synthetic, Vocabulary};
@@ -57,8 +58,8 @@ pub struct Tensor {
 
 #[derive(Clone, Debug)]
 enum Data {
-    /// Entry `entry` of file `file`.
-    Stored { file: usize, entry: Entry },
+    /// Entry `entry` of file `file`, with its rows in this order.
+    Stored { file: usize, entry: Entry, rows: Rows },
     /// Made from the config.
     Made(Vec<u8>),
 }
@@ -180,9 +181,21 @@ impl Model {
     /// When the tensor has fewer bytes, or is of another model.
     pub fn read(&self, tensor: &Tensor, first: u64, bytes: &mut [u8]) -> Result<()> {
         match &tensor.data {
-            Data::Stored { file, entry } => {
+            Data::Stored { file, entry, rows } => {
                 assert!(first + bytes.len() as u64 <= entry.bytes, "`{}` has {} bytes", tensor.name, entry.bytes);
-                self.shards.files[*file].read(entry, first, bytes)
+                let count = if tensor.shape.dims().len() == 1 { tensor.shape.len() } else { tensor.shape.rows() };
+                let row_bytes = entry.bytes / count;
+                let (mut at, mut rest) = (first, bytes);
+                while !rest.is_empty() {
+                    let (row, skip) = (at / row_bytes, at % row_bytes);
+                    let (from, run) = rows.find(row, count);
+                    let len = (rest.len() as u64).min(run * row_bytes - skip);
+                    let (part, after) = rest.split_at_mut(len as usize);
+                    self.shards.files[*file].read(entry, from * row_bytes + skip, part)?;
+                    at += len;
+                    rest = after;
+                }
+                Ok(())
             }
             Data::Made(made) => {
                 bytes.copy_from_slice(&made[first as usize..][..bytes.len()]);
@@ -205,7 +218,7 @@ fn locate(want: &Want, shards: &Shards, folder: &Path) -> Result<Tensor> {
         return Err(fail(".shape", Problem::WrongShape { got: entry.shape.clone(), want: want.shape.dims().to_vec() }));
     }
     let name = names::name(want.role, want.layer);
-    let data = Data::Stored { file: number, entry: entry.clone() };
+    let data = Data::Stored { file: number, entry: entry.clone(), rows: want.rows };
     Ok(Tensor { role: want.role, layer: want.layer, name, dtype, shape: want.shape, data })
 }
 

@@ -259,7 +259,11 @@ fn a_config_is_judged_by_field() {
             "\"rope_type\": \"linear\"",
             "rope_parameters.rope_type: \"linear\", expected default",
         ),
-        ("\"Phi3ForCausalLM\"", "\"GPT5\"", "architectures[0]: \"GPT5\" is not supported, only Phi3ForCausalLM"),
+        (
+            "\"Phi3ForCausalLM\"",
+            "\"GPT5\"",
+            "architectures[0]: \"GPT5\" is not supported, only PhiForCausalLM, Phi3ForCausalLM, Phi3SmallForCausalLM",
+        ),
         ("\"hidden_act\": \"silu\"", "\"hidden_act\": \"gelu\"", "hidden_act: gelu, expected silu"),
         (
             "\"intermediate_size\": 96",

@@ -7,8 +7,11 @@ const GLOBAL: &[(Role, &str)] = &[
     (Role::TokenEmbd, "token_embd.weight"),
     (Role::OutputNorm, "output_norm.weight"),
     (Role::Output, "output.weight"),
+    (Role::OutputNormBias, "output_norm.bias"),
+    (Role::OutputBias, "output.bias"),
     (Role::RopeFactorsLong, "rope_factors_long.weight"),
     (Role::RopeFactorsShort, "rope_factors_short.weight"),
+    (Role::RopeFreqs, "rope_freqs.weight"),
 ];
 
 /// Tensors that exist in each layer, after `blk.N.`.
@@ -23,6 +26,15 @@ const LAYER: &[(Role, &str)] = &[
     (Role::FfnGate, "ffn_gate.weight"),
     (Role::FfnUp, "ffn_up.weight"),
     (Role::FfnDown, "ffn_down.weight"),
+    (Role::AttnNormBias, "attn_norm.bias"),
+    (Role::AttnQkvBias, "attn_qkv.bias"),
+    (Role::AttnQBias, "attn_q.bias"),
+    (Role::AttnKBias, "attn_k.bias"),
+    (Role::AttnVBias, "attn_v.bias"),
+    (Role::AttnOutputBias, "attn_output.bias"),
+    (Role::FfnNormBias, "ffn_norm.bias"),
+    (Role::FfnUpBias, "ffn_up.bias"),
+    (Role::FfnDownBias, "ffn_down.bias"),
 ];
 
 /// The name of a tensor: `name(Role::AttnNorm, Some(3))` is `blk.3.attn_norm.weight`.

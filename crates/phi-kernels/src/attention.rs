@@ -36,6 +36,37 @@ pub struct Attention {
     pub scale: f32,
     /// How many keys a query sees, itself included; all when `None`.
     pub window: Option<usize>,
+    /// Which of them each head sees, by blocks; all when `None`.
+    pub blocks: Option<Blocks>,
+}
+
+/// Blocks of positions. Every head sees those nearest to a query, and from afar only every `stride`th, each head others.
+///
+/// ```text
+/// seen(p, j, h) = p / len − j / len < local  or  (j / len + h · shift + 1) mod stride = 0
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Blocks {
+    /// Positions of a block, at least one.
+    pub len: usize,
+    /// Blocks that count as near, the query's own included: at least one.
+    pub local: usize,
+    /// Of those before, one in so many is seen.
+    pub stride: usize,
+    /// By how many blocks what a head sees lies before what the head before it sees.
+    pub shift: usize,
+}
+
+impl Blocks {
+    /// The first position of the blocks that are near to position `p`. That of the next is no earlier.
+    pub(crate) fn near(&self, p: usize) -> usize {
+        (p / self.len + 1).saturating_sub(self.local) * self.len
+    }
+
+    /// Whether head `h` sees block `b` from afar.
+    pub(crate) fn far(&self, b: usize, h: usize) -> bool {
+        (b + h * self.shift + 1).is_multiple_of(self.stride)
+    }
 }
 
 /// One layer's keys, or values: row `g · n_ctx + p` is that of head `g` and position `p`, `[n_head_kv, n_ctx, head_dim]`,
@@ -56,6 +87,19 @@ impl Attention {
     /// Chunks that positions are cut into, at most.
     fn chunks(&self) -> usize {
         (TASKS / self.n_head_kv).clamp(1, TASKS / 4)
+    }
+
+    /// Keys that are read to compute one token alone at position `p`, those of all key heads together.
+    pub fn keys_read(&self, p: usize) -> usize {
+        let seen = self.window.map_or(0, |window| (p + 1).saturating_sub(window))..p + 1;
+        let Some(blocks) = self.blocks else { return self.n_head_kv * seen.len() };
+        let near = blocks.near(p).max(seen.start);
+        let far = (seen.start / blocks.len..near.div_ceil(blocks.len)).map(|b| {
+            let sees = |g: usize| (g * self.group()..(g + 1) * self.group()).any(|h| blocks.far(b, h));
+            let keys = near.min((b + 1) * blocks.len) - seen.start.max(b * blocks.len);
+            keys * (0..self.n_head_kv).filter(|&g| sees(g)).count()
+        });
+        self.n_head_kv * (seen.end - near) + far.sum::<usize>()
     }
 
     /// Floats that [`Kernels::attention`] needs beside its output: the partial sums of each chunk of positions, for
@@ -100,7 +144,8 @@ impl Kernels {
     /// out[t, h] = Σ_j softmax_j(scale · q[t, h] · k[j, g]) · v[j, g],   j ≤ p,  p − j < window,  p = first + t
     /// ```
     ///
-    /// with `g = h / (n_head / n_head_kv)`. Scores are never stored: the softmax runs along with the sums.
+    /// with `g = h / (n_head / n_head_kv)`, and only where `seen(p, j, h)` if there are [`Blocks`]. Scores are never
+    /// stored: the softmax runs along with the sums.
     ///
     /// Few tokens (decode) are cut into chunks of positions, whose sums are merged in their order; of many tokens
     /// (prefill) blocks of queries share each key. Both cut where positions say so, and neither asks how many threads
@@ -112,7 +157,7 @@ impl Kernels {
     /// * `out`: `[tokens, n_head, head_dim]`, overwritten
     ///
     /// # Panics
-    /// When the lengths do not fit, or a head is larger than [`MAX_HEAD_DIM`].
+    /// When the lengths do not fit, a head is larger than [`MAX_HEAD_DIM`], or blocks have no positions.
     #[expect(clippy::too_many_arguments, reason = "inputs, room and output of one equation")]
     pub fn attention(
         &self,
@@ -133,6 +178,7 @@ impl Kernels {
             assert_eq!(cache.cols(), a.head_dim, "caches are [n_head_kv, n_ctx, head_dim]");
             assert!(cache.rows() >= a.n_head_kv * (first + tokens), "position {} is cached", first + tokens - 1);
         }
+        assert!(a.blocks.is_none_or(|b| b.len > 0 && b.local > 0), "a query sees its own block");
         let call = Call { kernels: self, a, tokens, first, q, k, v };
         if tokens == 0 {
             // Nothing asks, nothing answers.
@@ -159,7 +205,7 @@ struct Call<'a> {
 impl<'a> Call<'a> {
     /// Some of the queries that share head `g`.
     fn queries(&self, g: usize, rows: Range<usize>) -> Queries<'a> {
-        let Attention { n_head, head_dim, scale, window, .. } = self.a;
+        let Attention { n_head, head_dim, scale, window, blocks, .. } = self.a;
         let group = self.a.group();
         Queries {
             q: self.q,
@@ -169,6 +215,7 @@ impl<'a> Call<'a> {
             group,
             first: self.first,
             window: window.unwrap_or(usize::MAX),
+            blocks,
             scale: scale * std::f32::consts::LOG2_E,
             rows,
         }

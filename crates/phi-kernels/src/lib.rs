@@ -36,7 +36,7 @@ mod pool;
 mod rows;
 
 pub use activations::Activations;
-pub use attention::{Attention, KvRows, MAX_HEAD_DIM};
+pub use attention::{Attention, Blocks, KvRows, MAX_HEAD_DIM};
 pub use isa::{Isa, UnknownIsa};
 
 use std::ops::DerefMut;

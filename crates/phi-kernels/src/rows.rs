@@ -65,13 +65,25 @@ impl Kernels {
     /// # Panics
     /// When the lengths do not fit.
     pub fn rope(&self, cos: &[f32], sin: &[f32], pairs: usize, head_dim: usize, x: &mut [f32]) {
+        self.rotate(self.table.rope, cos, sin, pairs, head_dim, x);
+    }
+
+    /// [`Kernels::rope`] for pairs of neighbours: values `2i` and `2i + 1` ("NORM" order).
+    ///
+    /// # Panics
+    /// When the lengths do not fit.
+    pub fn rope_neighbours(&self, cos: &[f32], sin: &[f32], pairs: usize, head_dim: usize, x: &mut [f32]) {
+        self.rotate(neighbours, cos, sin, pairs, head_dim, x);
+    }
+
+    fn rotate(&self, rope: Rope, cos: &[f32], sin: &[f32], pairs: usize, head_dim: usize, x: &mut [f32]) {
         assert_eq!(cos.len(), sin.len(), "cos and sin are [tokens, {pairs}]");
         let tokens = cos.len() / pairs;
         let width = x.len() / tokens;
         assert!(2 * pairs <= head_dim && width.is_multiple_of(head_dim), "{pairs} pairs of {head_dim}, {width} wide");
         self.rows(width, x, |first, x| {
             for (t, x) in (first..).zip(x.chunks_exact_mut(width)) {
-                (self.table.rope)(&cos[t * pairs..][..pairs], &sin[t * pairs..][..pairs], head_dim, x);
+                rope(&cos[t * pairs..][..pairs], &sin[t * pairs..][..pairs], head_dim, x);
             }
         });
     }
@@ -90,6 +102,20 @@ impl Kernels {
         self.rows(VALUES, x, |_, x| (self.table.gelu)(x));
     }
 
+    /// `gate[i] = g · σ(1.702 g) · (u + 1)`, with `g = min(gate[i], limit)`, `u = min(max(up[i], −limit), limit)` and
+    /// `σ(x) = 1 / (1 + e^−x)`: GELU by a logistic function, gating. What is infinite becomes no number, lest the limits
+    /// hide it.
+    ///
+    /// # Panics
+    /// When the lengths differ, or the limit is not a number above 0.
+    pub fn gegelu(&self, limit: f32, up: &[f32], gate: &mut [f32]) {
+        assert_eq!(gate.len(), up.len(), "gate and up are of one length");
+        assert!(limit > 0.0, "the limit is above 0");
+        self.rows(VALUES, gate, |first, gate| {
+            (self.table.gegelu)(limit, &up[first * VALUES..][..gate.len()], gate);
+        });
+    }
+
     /// `x[t, i] = e^x[t, i] / Σ_j e^x[t, j]`
     ///
     /// * `x`: `[tokens, n]`, in place
@@ -104,6 +130,32 @@ impl Kernels {
     /// `x[i] = e^x[i]`, to two units in the last place; gradually 0 below −87, infinite from 88.8 on.
     pub fn exp(&self, x: &mut [f32]) {
         self.rows(VALUES, x, |_, x| (self.table.exp)(x));
+    }
+
+    /// `y[t, i] += b[i]`
+    ///
+    /// * `b`: `[n]`, F32
+    /// * `y`: `[tokens, n]`
+    ///
+    /// # Panics
+    /// When `b` is not F32 or the lengths do not fit.
+    pub fn add_bias(&self, b: Matrix<'_>, y: &mut [f32]) {
+        let b = floats(b);
+        assert!(y.len().is_multiple_of(b.len()), "y is [tokens, {}]", b.len());
+        // Plain code, for memory is what it waits for.
+        self.rows(b.len(), y, |_, y| {
+            for y in y.chunks_exact_mut(b.len()) {
+                y.iter_mut().zip(b).for_each(|(y, b)| *y += f32::from_le_bytes(*b));
+            }
+        });
+    }
+
+    /// `x[i] *= factor`
+    pub fn scale(&self, factor: f32, x: &mut [f32]) {
+        // Plain code, for memory is what it waits for. Factors of 1 are usual.
+        if factor != 1.0 {
+            self.rows(VALUES, x, |_, x| x.iter_mut().for_each(|x| *x *= factor));
+        }
     }
 
     /// `y[i] += x[i]`
@@ -122,6 +174,19 @@ impl Kernels {
         } else {
             let rows = (VALUES / width).max(1);
             self.pool.chunks(out, rows * width, |_, i, out| task(i * rows, out));
+        }
+    }
+}
+
+/// Cosines, sines, values of a head, one token's heads.
+type Rope = fn(&[f32], &[f32], usize, &mut [f32]);
+
+/// Plain code: beside the products of the heads it is nothing.
+fn neighbours(cos: &[f32], sin: &[f32], head_dim: usize, heads: &mut [f32]) {
+    for head in heads.chunks_exact_mut(head_dim) {
+        for ((pair, cos), sin) in head.as_chunks_mut::<2>().0.iter_mut().zip(cos).zip(sin) {
+            let [x, y] = *pair;
+            *pair = [x * cos - y * sin, y * cos + x * sin];
         }
     }
 }

@@ -1,8 +1,8 @@
 use phi_gguf::{Header, Limit, names};
-use phi_kernels::{Attention, MAX_HEAD_DIM};
-use phi_tensor::Role;
+use phi_kernels::{Attention, Blocks, MAX_HEAD_DIM};
+use phi_tensor::{Role, TokenId};
 
-use crate::{ModelError, Rope};
+use crate::{LongRope, ModelError, Rope, TensorProblem};
 
 /// What a model is: sizes, and the variations between architectures as values.
 #[derive(Clone, PartialEq, Debug)]
@@ -31,12 +31,24 @@ pub struct Decoder {
     pub rope: Rope,
     /// Keys a query sees, itself included; all when `None`.
     pub window: Option<usize>,
+    /// Where heads see only some blocks of keys.
+    pub sparse: Option<Sparse>,
+    /// Factors on what flows.
+    pub scales: Scales,
     /// How query, key and value rows are stored.
     pub qkv: Qkv,
-    /// How gate and up rows are stored.
-    pub gate_up: GateUp,
+    /// Which norm, everywhere.
+    pub norm: Norm,
+    /// Whether attention and feed-forward follow each other.
+    pub branches: Branches,
+    /// What the feed-forward does between its matrices.
+    pub feed_forward: FeedForward,
+    /// Which matrices have biases.
+    pub biases: Biases,
     /// Where the head's rows are.
     pub head: Head,
+    /// Tokens that are never likely: their logits are the least there is.
+    pub masked: Vec<TokenId>,
 }
 
 /// How query, key and value rows are stored.
@@ -46,6 +58,76 @@ pub enum Qkv {
     Fused,
     /// Three matrices.
     Split,
+}
+
+/// Block-sparse attention, in some layers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Sparse {
+    /// Which blocks a head sees.
+    pub blocks: Blocks,
+    /// Every so many layers, one sees all keys: of 2, layers 1, 3, 5, …
+    pub dense_interval: Option<usize>,
+}
+
+/// Factors on what flows.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Scales {
+    /// On each value of an embedding.
+    pub embedding: f32,
+    /// On each score of attention.
+    pub attention: f32,
+    /// On each logit.
+    pub logit: f32,
+}
+
+impl Scales {
+    /// Those of most models: `1 / √head_dim` on scores, and no others.
+    pub fn usual(head_dim: usize) -> Scales {
+        Scales { embedding: 1.0, attention: 1.0 / (head_dim as f32).sqrt(), logit: 1.0 }
+    }
+}
+
+/// Which norm.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Norm {
+    /// `x / √(mean x² + eps) · w`
+    Rms,
+    /// `(x − mean x) / √(var x + eps) · w + b`
+    Layer,
+}
+
+/// Whether attention and feed-forward follow each other.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Branches {
+    /// The feed-forward sees what attention added, through a norm of its own.
+    InTurn,
+    /// One norm feeds both, and both are added.
+    Parallel,
+}
+
+/// What the feed-forward does between its matrices.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum FeedForward {
+    /// `silu(gate) ⊙ up`
+    Silu(GateUp),
+    /// `gelu(up)`, as GPT-2 approximates it.
+    Gelu,
+    /// `gelu(gate) ⊙ (up + 1)`, both kept within `limit`, and `gelu` by a logistic function. Gate and up are one matrix.
+    GeGelu {
+        /// How far from 0 they may be, `gate` only above it.
+        limit: f32,
+    },
+}
+
+/// Which matrices have biases.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Biases {
+    /// None.
+    None,
+    /// All of the layers.
+    Layers,
+    /// All of the layers, and the head.
+    All,
 }
 
 /// How gate and up rows are stored.
@@ -87,14 +169,25 @@ impl Decoder {
         self.n_head_kv * self.head_dim
     }
 
-    /// The attention of every layer.
-    pub fn attention(&self) -> Attention {
+    /// Width of what is gated after it was made: where products are gated as they are made, nothing.
+    pub fn up_width(&self) -> usize {
+        match self.feed_forward {
+            FeedForward::GeGelu { .. } => self.n_ff,
+            FeedForward::Silu(_) | FeedForward::Gelu => 0,
+        }
+    }
+
+    /// The attention of a layer.
+    pub fn attention(&self, layer: usize) -> Attention {
+        let dense = |interval: usize| (layer + 1).is_multiple_of(interval);
+        let sparse = self.sparse.filter(|sparse| !sparse.dense_interval.is_some_and(dense));
         Attention {
             n_head: self.n_head,
             n_head_kv: self.n_head_kv,
             head_dim: self.head_dim,
-            scale: 1.0 / (self.head_dim as f32).sqrt(),
+            scale: self.scales.attention,
             window: self.window,
+            blocks: sparse.map(|sparse| sparse.blocks),
         }
     }
 }
@@ -114,18 +207,50 @@ impl Keys<'_> {
         self.header.find(&names::name(role, layer)).is_some()
     }
 
+    /// Query, key and value apart, as far as the first layer tells.
+    pub(crate) fn qkv(&self) -> Qkv {
+        if self.has(Role::AttnQ, Some(0)) { Qkv::Split } else { Qkv::Fused }
+    }
+
+    /// Gate and up apart, as far as the first layer tells.
+    pub(crate) fn gate_up(&self) -> GateUp {
+        if self.has(Role::FfnGate, Some(0)) { GateUp::Split } else { GateUp::Fused }
+    }
+
+    /// A head that is there is used.
+    pub(crate) fn head(&self) -> Head {
+        if self.has(Role::Output, None) { Head::Own } else { Head::Tied }
+    }
+
+    /// Refuses a file with this tensor, which would make a difference.
+    pub(crate) fn without(&self, role: Role, layer: Option<usize>) -> Result<(), ModelError> {
+        let name = names::name(role, layer);
+        match self.header.find(&name) {
+            Some(info) => {
+                let problem = TensorProblem::Unsupported { name, offset: info.entry_offset, arch: self.arch };
+                Err(ModelError::Tensors(vec![problem]))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// A text that may be absent.
+    pub(crate) fn find_text(&self, name: &str) -> Result<Option<&str>, ModelError> {
+        Ok(self.header.metadata.find::<&str>(&self.key(name))?)
+    }
+
     pub(crate) fn wrong(&self, name: &str, got: impl ToString, want: impl Into<String>) -> ModelError {
         let key = self.key(name);
         ModelError::Value { offset: self.header.metadata.offset(&key), key, got: got.to_string(), want: want.into() }
     }
 
     /// A size that must be there, from 1 to the limit.
-    fn size_below(&self, name: &str, limit: Limit) -> Result<usize, ModelError> {
+    pub(crate) fn size_below(&self, name: &str, limit: Limit) -> Result<usize, ModelError> {
         let size: usize = self.header.metadata.get(&self.key(name))?;
         self.check(name, size as u64, limit)
     }
 
-    fn check(&self, name: &str, size: u64, limit: Limit) -> Result<usize, ModelError> {
+    pub(crate) fn check(&self, name: &str, size: u64, limit: Limit) -> Result<usize, ModelError> {
         if size == 0 {
             return Err(self.wrong(name, 0, "must not be 0"));
         }
@@ -232,6 +357,34 @@ impl Keys<'_> {
             return Ok(x);
         }
         Err(self.wrong(name, x, format!("must be finite, from {:e} to {:e}", range.start(), range.end())))
+    }
+
+    /// θ of the rotation, which files leave out where it is the usual one.
+    pub(crate) fn freq_base(&self) -> Result<f32, ModelError> {
+        Ok(self.find_number("rope.freq_base", 1.0..=1e12)?.unwrap_or(10_000.0))
+    }
+
+    /// Longrope, where the file has factors: they are the switch, for there is no key that names it.
+    pub(crate) fn long_rope(&self, n_ctx_train: usize) -> Result<Option<LongRope>, ModelError> {
+        const ORIGINAL: &str = "rope.scaling.original_context_length";
+        if !self.has(Role::RopeFactorsLong, None) && !self.has(Role::RopeFactorsShort, None) {
+            return Ok(None);
+        }
+        let original_ctx = self.find_positions(ORIGINAL)?.unwrap_or(n_ctx_train);
+        if original_ctx < 2 {
+            return Err(self.wrong(ORIGINAL, original_ctx, "must be 2 or more"));
+        }
+        let stated = self.find_number("rope.scaling.attn_factor", 0.01..=100.0)?;
+        let attn_factor = stated.unwrap_or_else(|| LongRope::attn_factor(original_ctx, n_ctx_train));
+        Ok(Some(LongRope { original_ctx, attn_factor }))
+    }
+
+    /// A list of tokens that may be absent, each in the vocabulary.
+    pub(crate) fn find_tokens(&self, name: &str, n_vocab: usize) -> Result<Vec<TokenId>, ModelError> {
+        let list = self.header.metadata.find::<&[i32]>(&self.key(name))?.unwrap_or_default();
+        let known = |&id: &i32| u32::try_from(id).ok().filter(|&id| (id as usize) < n_vocab).map(TokenId).ok_or(id);
+        let tokens = list.iter().map(known).collect::<Result<_, _>>();
+        tokens.map_err(|id| self.wrong(name, id, format!("must be from 0 to {}", n_vocab - 1)))
     }
 
     /// The number of rotated values: even, and not more than a head has.

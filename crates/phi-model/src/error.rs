@@ -47,6 +47,16 @@ pub enum TensorProblem {
         /// The architecture that needs it.
         arch: &'static str,
     },
+    /// In the file, where the architecture cannot be without its effect, and we have none.
+    #[error("{name} at {offset}: not supported for {arch}")]
+    Unsupported {
+        /// The tensor.
+        name: String,
+        /// Where in the file its line of the tensor table begins.
+        offset: u64,
+        /// The architecture.
+        arch: &'static str,
+    },
     /// Of another shape.
     #[error("{name} at {offset}: shape {got}, expected {want}")]
     Shape {
@@ -85,7 +95,7 @@ pub enum TensorProblem {
         /// Infinity or NaN.
         value: f32,
     },
-    /// Longrope's factor that divides by nothing, or turns back.
+    /// A factor of the rotation that divides by nothing, or turns back.
     #[error("{name} at {offset}: factor {index} is {value}, must be above 0")]
     Factor {
         /// The tensor.

@@ -1,8 +1,9 @@
-use phi_kernels::Kernels;
+use phi_kernels::{Activations, Kernels};
 use phi_memory::Live;
 use phi_tensor::{Matrix, Tensor, TokenId};
 
-use crate::{Factors, GateUpWeights, KvLayer, Model, QkvWeights, Scratch, State};
+use crate::{Decoder, Factors, FfnWeights, GateUpWeights, KvLayer, Linear, Model, NormWeights, QkvWeights, Scratch};
+use crate::{Pairs, Sizes, State};
 
 /// One batch of tokens behind what is cached.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +28,15 @@ pub struct Pass<'a> {
 /// logits = Whead · norm(x)
 /// ```
 ///
+/// and, where the branches are parallel, with one `h = norm(x)`:
+///
+/// ```text
+///     x += Wo · attention(rope(Wqkv · h)) + Wdown · gelu(Wup · h)
+/// ```
+///
+/// Matrices may have biases, and norms be of either kind. Embeddings, scores and logits have factors, which are usually 1,
+/// `1 / √head_dim` and 1.
+///
 /// # Panics
 /// When the tokens do not fit the state's batch or context, or are not in the vocabulary.
 pub fn forward<'s>(model: &Model, s: &'s mut State<Live>, k: &Kernels, pass: Pass<'_>) -> &'s [f32] {
@@ -37,7 +47,7 @@ pub fn forward<'s>(model: &Model, s: &'s mut State<Live>, k: &Kernels, pass: Pas
     assert!(first + n <= sizes.n_ctx, "position {} in a context of {}", first + n, sizes.n_ctx);
     assert!(n_logits <= sizes.n_logits.min(n), "logits of {n_logits} tokens, planned for {}", sizes.n_logits);
 
-    let Scratch { x, xb, q, key, value, parts, att, gate, codes, sides, cos, sin, logits } = &mut s.scratch;
+    let Scratch { x, xb, q, key, value, parts, att, gate, up, codes, sides, cos, sin, logits } = &mut s.scratch;
     let x = &mut x[..n * d.n_embd]; //            [t, e]
     let xb = &mut xb[..n * d.n_embd]; //          [t, e]
     let q = &mut q[..n * d.q_width()]; //         [t, h·d]
@@ -46,30 +56,44 @@ pub fn forward<'s>(model: &Model, s: &'s mut State<Live>, k: &Kernels, pass: Pas
     let att = &mut att[..n * d.q_width()]; //     [t, h·d]
     let gate = &mut gate[..n * d.n_ff]; //        [t, f]
 
+    let up = &mut up[..n * d.up_width()]; //          [t, f], or nothing
+
     let frequencies = model.frequencies(factors);
     let pairs = frequencies.len();
     let (cos, sin) = (&mut cos[..n * pairs], &mut sin[..n * pairs]); // [t, r/2]
     d.rope.angles(frequencies, first, cos, sin);
-    let attention = d.attention();
 
     k.embed(w.token_embd.matrix(), tokens, x);
-    for (layer, kv) in w.layers.iter().zip(&mut s.kv) {
-        k.rms_norm(x, layer.attn_norm.matrix(), d.norm_eps, xb);
-        let (wq, wk, wv) = layer.attn_qkv.matrices(d.q_width(), d.kv_width());
-        let normed = k.quantize(xb, d.n_embd, codes, sides); // once, for all three
-        k.matmul_each([(wq, &mut *q), (wk, &mut *key), (wv, &mut *value)], normed);
-        k.rope(cos, sin, pairs, d.head_dim, q);
-        k.rope(cos, sin, pairs, d.head_dim, key);
+    k.scale(d.scales.embedding, x);
+    for (i, (layer, kv)) in w.layers.iter().zip(&mut s.kv).enumerate() {
+        let attention = d.attention(i);
+        layer.attn_norm.apply(k, d, x, xb);
+        let [wq, wk, wv] = layer.attn_qkv.rows(d.q_width(), d.kv_width());
+        let normed = k.quantize(xb, d.n_embd, codes, sides); // once, for all that is multiplied with it
+        k.matmul_each([(wq.weight, &mut *q), (wk.weight, &mut *key), (wv.weight, &mut *value)], normed);
+        wq.add_bias(k, q);
+        wk.add_bias(k, key);
+        wv.add_bias(k, value);
+        if layer.ffn_norm.is_none() {
+            layer.ffn_up.apply(k, d, normed, up, gate);
+        }
+        let rotate = match d.rope.pairs {
+            Pairs::Halves => Kernels::rope,
+            Pairs::Neighbours => Kernels::rope_neighbours,
+        };
+        rotate(k, cos, sin, pairs, d.head_dim, q);
+        rotate(k, cos, sin, pairs, d.head_dim, key);
         k.append(attention, sizes.k_type, first, key, &mut kv.k);
         k.append(attention, sizes.v_type, first, value, &mut kv.v);
         let (keys, values) = kv.matrices(d.n_head_kv * sizes.n_ctx, d.head_dim, sizes);
         k.attention(attention, first, q, keys, values, parts, att);
-        k.matmul_add(layer.attn_output.matrix(), k.quantize(att, d.q_width(), codes, sides), x);
+        layer.attn_output.rows().add(k, k.quantize(att, d.q_width(), codes, sides), x);
 
-        k.rms_norm(x, layer.ffn_norm.matrix(), d.norm_eps, xb);
-        let (wgate, wup) = layer.ffn_gate_up.matrices(d.n_ff);
-        k.matmul_silu(wgate, wup, k.quantize(xb, d.n_embd, codes, sides), gate);
-        k.matmul_add(layer.ffn_down.matrix(), k.quantize(gate, d.n_ff, codes, sides), x);
+        if let Some(ffn_norm) = &layer.ffn_norm {
+            ffn_norm.apply(k, d, x, xb);
+            layer.ffn_up.apply(k, d, k.quantize(xb, d.n_embd, codes, sides), up, gate);
+        }
+        layer.ffn_down.rows().add(k, k.quantize(gate, d.n_ff, codes, sides), x);
     }
 
     // Only the rows whose logits are wanted go through the head, the largest matrix of all.
@@ -77,23 +101,111 @@ pub fn forward<'s>(model: &Model, s: &'s mut State<Live>, k: &Kernels, pass: Pas
     let xb = &mut xb[..n_logits * d.n_embd];
     let logits = &mut logits[..n_logits * d.n_vocab]; // [n_logits, v]
     if n_logits > 0 {
-        k.rms_norm(last, w.output_norm.matrix(), d.norm_eps, xb);
-        let normed = k.quantize(xb, d.n_embd, codes, sides);
-        k.matmul(w.output.as_ref().unwrap_or(&w.token_embd).matrix(), normed, logits);
+        w.output_norm.apply(k, d, last, xb);
+        let weight = w.output.as_ref().unwrap_or(&w.token_embd).matrix();
+        let head = Rows { weight, bias: w.output_bias.as_ref().map(Tensor::matrix) };
+        head.set(k, k.quantize(xb, d.n_embd, codes, sides), logits);
+        k.scale(d.scales.logit, logits);
+        for logits in logits.chunks_exact_mut(d.n_vocab) {
+            d.masked.iter().for_each(|token| logits[token.index()] = MASKED);
+        }
     }
     logits
 }
 
+/// The logit of a token that must not come. A number, so that what is none still is a fault.
+const MASKED: f32 = f32::MIN;
+
+impl NormWeights<Tensor> {
+    /// `out = norm(x)`
+    fn apply(&self, k: &Kernels, d: &Decoder, x: &[f32], out: &mut [f32]) {
+        match self {
+            NormWeights::Rms(weight) => k.rms_norm(x, weight.matrix(), d.norm_eps, out),
+            NormWeights::Layer { weight, bias } => k.layer_norm(x, weight.matrix(), bias.matrix(), d.norm_eps, out),
+        }
+    }
+}
+
+impl FfnWeights<Tensor> {
+    /// `gate = silu(Wgate · normed) ⊙ Wup · normed`, or `gelu(Wup · normed)`, or `gegelu(Wgate · normed, Wup · normed)`
+    fn apply(&self, k: &Kernels, d: &Decoder, normed: Activations<'_>, up: &mut [f32], gate: &mut [f32]) {
+        match self {
+            FfnWeights::Silu(gate_up) => {
+                let (wgate, wup) = gate_up.matrices(d.n_ff);
+                k.matmul_silu(wgate, wup, normed, gate);
+            }
+            FfnWeights::Gelu(rows) => {
+                rows.rows().set(k, normed, gate);
+                k.gelu(gate);
+            }
+            FfnWeights::GeGelu { limit, gate_up } => {
+                let (wgate, wup) = (gate_up.slice_rows(0, d.n_ff), gate_up.slice_rows(d.n_ff, d.n_ff));
+                k.matmul_each([(wgate.weight, &mut *gate), (wup.weight, &mut *up)], normed);
+                wgate.add_bias(k, gate);
+                wup.add_bias(k, up);
+                k.gegelu(*limit, up, gate);
+            }
+        }
+    }
+}
+
+/// Some rows of a matrix, with the biases that belong to them.
+#[derive(Clone, Copy)]
+struct Rows<'a> {
+    weight: Matrix<'a>,
+    /// A vector: one row.
+    bias: Option<Matrix<'a>>,
+}
+
+impl Rows<'_> {
+    /// `out = W · x + b`
+    fn set(&self, k: &Kernels, x: Activations<'_>, out: &mut [f32]) {
+        k.matmul(self.weight, x, out);
+        self.add_bias(k, out);
+    }
+
+    /// `out += W · x + b`
+    fn add(&self, k: &Kernels, x: Activations<'_>, out: &mut [f32]) {
+        k.matmul_add(self.weight, x, out);
+        self.add_bias(k, out);
+    }
+
+    fn add_bias(&self, k: &Kernels, out: &mut [f32]) {
+        if let Some(bias) = self.bias {
+            k.add_bias(bias, out);
+        }
+    }
+}
+
+impl Linear<Tensor> {
+    /// All rows.
+    fn rows(&self) -> Rows<'_> {
+        Rows { weight: self.weight.matrix(), bias: self.bias.as_ref().map(Tensor::matrix) }
+    }
+
+    /// `n` rows from the `first` on.
+    fn slice_rows(&self, first: usize, n: usize) -> Rows<'_> {
+        let all = self.rows();
+        Rows { weight: all.weight.slice_rows(first, n), bias: all.bias.map(|bias| slice_vector(bias, first, n)) }
+    }
+}
+
+/// `n` values of a vector, which is F32 and whose values are not in blocks.
+fn slice_vector(vector: Matrix<'_>, first: usize, n: usize) -> Matrix<'_> {
+    let bytes = vector.dtype().block_bytes();
+    let bytes = &vector.bytes()[first * bytes..(first + n) * bytes];
+    Matrix::new(vector.dtype(), 1, n, bytes).expect("a part of the vector is a vector")
+}
+
 impl QkvWeights<Tensor> {
     /// Query, key and value rows, however they are stored.
-    fn matrices(&self, q_width: usize, kv_width: usize) -> (Matrix<'_>, Matrix<'_>, Matrix<'_>) {
+    fn rows(&self, q_width: usize, kv_width: usize) -> [Rows<'_>; 3] {
         match self {
             QkvWeights::Fused(qkv) => {
-                let qkv = qkv.matrix();
                 let (k, v) = (q_width, q_width + kv_width);
-                (qkv.slice_rows(0, q_width), qkv.slice_rows(k, kv_width), qkv.slice_rows(v, kv_width))
+                [qkv.slice_rows(0, q_width), qkv.slice_rows(k, kv_width), qkv.slice_rows(v, kv_width)]
             }
-            QkvWeights::Split { q, k, v } => (q.matrix(), k.matrix(), v.matrix()),
+            QkvWeights::Split { q, k, v } => [q.rows(), k.rows(), v.rows()],
         }
     }
 }
@@ -113,7 +225,7 @@ impl GateUpWeights<Tensor> {
 
 impl KvLayer<Live> {
     /// The caches as matrices, `[n_head_kv · n_ctx, head_dim]`.
-    fn matrices(&self, rows: usize, head_dim: usize, sizes: crate::Sizes) -> (Matrix<'_>, Matrix<'_>) {
+    fn matrices(&self, rows: usize, head_dim: usize, sizes: Sizes) -> (Matrix<'_>, Matrix<'_>) {
         let matrix =
             |dtype, bytes| Matrix::new(dtype, rows, head_dim, bytes).expect("the cache was planned in these sizes");
         (matrix(sizes.k_type, &self.k), matrix(sizes.v_type, &self.v))

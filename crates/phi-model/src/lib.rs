@@ -21,10 +21,12 @@ mod rope;
 mod state;
 mod weights;
 
-pub use decoder::{Decoder, GateUp, Head, LIMITS, Qkv};
+pub use decoder::{Biases, Branches, Decoder, FeedForward, GateUp, Head, LIMITS, Norm, Qkv, Scales, Sparse};
 pub use error::{ModelError, TensorProblem};
 pub use forward::{Pass, forward};
 pub use model::Model;
-pub use rope::{Factors, LongRope, Rope};
+pub use rope::{Factors, LongRope, Pairs, Rope};
 pub use state::{KvLayer, Scratch, Sizes, State};
-pub use weights::{GateUpWeights, Layer, QkvWeights, RopeFactors, TensorSpec, Weights};
+pub use weights::{
+    FfnWeights, GateUpWeights, Layer, Linear, NormWeights, QkvWeights, RopeFactors, TensorSpec, Weights,
+};

@@ -5,7 +5,7 @@ use phi_gguf::{Gguf, TensorInfo, names};
 use phi_quant::codec;
 use phi_tensor::{DType, Role, Tensor};
 
-use crate::{Decoder, Factors, ModelError, TensorProblem, TensorSpec, Weights, arch};
+use crate::{Decoder, Factors, ModelError, RopeFactors, TensorProblem, TensorSpec, Weights, arch};
 
 /// A decoder with its weights: a file that was checked against everything the forward pass relies on.
 #[derive(Debug)]
@@ -58,7 +58,10 @@ impl Model {
             factors
         };
         let frequencies = match &weights.rope_factors {
-            Some(f) => [&f.short, &f.long].map(|f| decoder.rope.frequencies(Some(&factors(f)))),
+            Some(RopeFactors::Long { short, long }) => {
+                [short, long].map(|f| decoder.rope.frequencies(Some(&factors(f))))
+            }
+            Some(RopeFactors::One(all)) => [decoder.rope.frequencies(Some(&factors(all))), Vec::new()],
             None => [decoder.rope.frequencies(None), Vec::new()],
         };
         let unused = gguf.tensors().iter().map(|t| &t.name).filter(|name| !used.contains(*name)).cloned().collect();
@@ -121,7 +124,7 @@ fn check(gguf: &Gguf, decoder: &Decoder, spec: &TensorSpec, name: &str) -> Resul
             return Err(TensorProblem::NonFinite { name: name(), offset, row: r, col, value: row[col] });
         }
     }
-    if matches!(spec.role, Role::RopeFactorsLong | Role::RopeFactorsShort)
+    if matches!(spec.role, Role::RopeFactorsLong | Role::RopeFactorsShort | Role::RopeFreqs)
         && let Some(index) = row.iter().position(|&x| x <= 0.0)
     {
         return Err(TensorProblem::Factor { name: name(), offset: info.start, index, value: row[index] });

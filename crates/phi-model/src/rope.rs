@@ -3,12 +3,27 @@
 /// The rotation of queries and keys.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Rope {
-    /// Values of a head that are rotated; pairs are `i` and `i + n_rot / 2`.
+    /// Values of a head that are rotated.
     pub n_rot: usize,
+    /// Which of them form pairs.
+    pub pairs: Pairs,
     /// θ: pair `i` turns by `θ^(−2i / n_rot)` per position.
     pub freq_base: f32,
-    /// Longrope, when the file has factors.
+    /// Positions count as so many times fewer.
+    pub stretch: f32,
+    /// Whether the file has one list of factors, for contexts of any length.
+    pub factors: bool,
+    /// Longrope, when the file has its factors.
     pub long: Option<LongRope>,
+}
+
+/// Which values of a head form pairs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Pairs {
+    /// `i` and `i + n_rot / 2`.
+    Halves,
+    /// `2i` and `2i + 1`.
+    Neighbours,
 }
 
 /// Longrope: every frequency is divided by a factor, from one list within the original context and from another beyond.
@@ -47,11 +62,17 @@ impl Rope {
         }
     }
 
-    /// Radians per position of each pair: `1 / (factor[i] · θ^(2i / n_rot))`.
+    /// A rotation of halves without factors of any kind.
+    pub fn plain(n_rot: usize, freq_base: f32) -> Rope {
+        Rope { n_rot, pairs: Pairs::Halves, freq_base, stretch: 1.0, factors: false, long: None }
+    }
+
+    /// Radians per position of each pair: `1 / (factor[i] · stretch · θ^(2i / n_rot))`.
     pub fn frequencies(&self, factors: Option<&[f32]>) -> Vec<f64> {
-        let (base, n_rot) = (f64::from(self.freq_base), self.n_rot as f64);
+        let (base, n_rot, stretch) = (f64::from(self.freq_base), self.n_rot as f64, f64::from(self.stretch));
         (0..self.n_rot / 2)
-            .map(|i| 1.0 / (factors.map_or(1.0, |f| f64::from(f[i])) * base.powf(2.0 * i as f64 / n_rot)))
+            .map(|i| factors.map_or(1.0, |f| f64::from(f[i])) * stretch * base.powf(2.0 * i as f64 / n_rot))
+            .map(f64::recip)
             .collect()
     }
 
@@ -84,7 +105,7 @@ mod tests {
     #[test]
     fn the_choice_follows_the_length_of_the_sequence() {
         let long = LongRope { original_ctx: 4096, attn_factor: 1.0 };
-        let rope = Rope { n_rot: 96, freq_base: 10_000.0, long: Some(long) };
+        let rope = Rope { long: Some(long), ..Rope::plain(96, 10_000.0) };
         assert_eq!(rope.factors_for(4096), Factors::Short);
         assert_eq!(rope.factors_for(4097), Factors::Long);
     }

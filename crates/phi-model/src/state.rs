@@ -36,8 +36,10 @@ slots! {
         parts: f32,
         /// Attended values, `[n_batch, n_head, head_dim]`.
         att: f32,
-        /// Gated product, `[n_batch, n_ff]`.
+        /// What the activation function is applied to, and the gated product, `[n_batch, n_ff]`.
         gate: f32,
+        /// What is gated, `[n_batch, n_ff]`, where the product is not gated as it is made.
+        up: f32,
         /// Codes of the activations that are multiplied next, `[n_batch, groups of 256, 256]`.
         codes: i8,
         /// Their scales and sums, `[n_batch, groups of 256, 25]`.
@@ -92,9 +94,10 @@ impl State<Planned> {
                 q: rows("q", d.q_width()),
                 key: rows("key", d.kv_width()),
                 value: rows("value", d.kv_width()),
-                parts: Spec::new("parts", &[d.attention().room(n_ctx, n_batch)]),
+                parts: Spec::new("parts", &[d.attention(0).room(n_ctx, n_batch)]),
                 att: rows("att", d.q_width()),
                 gate: rows("gate", d.n_ff),
+                up: rows("up", d.up_width()),
                 codes: Spec::new("codes", &[codes]),
                 sides: Spec::new("sides", &[sides]),
                 cos: rows("cos", d.rope.n_rot / 2),

@@ -1,6 +1,6 @@
 use phi_tensor::{Role, Shape};
 
-use crate::{Decoder, GateUp, Head, Qkv};
+use crate::{Biases, Branches, Decoder, FeedForward, GateUp, Head, Norm, Qkv, Rope};
 
 /// Every tensor of a decoder, at one of its stages: `Weights<TensorSpec>` is what is needed, `Weights<Tensor>` what was
 /// found. They are one struct, so they cannot disagree.
@@ -8,31 +8,51 @@ use crate::{Decoder, GateUp, Head, Qkv};
 pub struct Weights<T> {
     /// Embedding, `[n_vocab, n_embd]`; also the head when that is tied.
     pub token_embd: T,
-    /// Longrope's factors.
+    /// Factors of the rotation.
     pub rope_factors: Option<RopeFactors<T>>,
     /// The layers, first to last.
     pub layers: Vec<Layer<T>>,
-    /// Norm before the head, `[n_embd]`.
-    pub output_norm: T,
+    /// Norm before the head.
+    pub output_norm: NormWeights<T>,
     /// The head, `[n_vocab, n_embd]`, unless tied.
     pub output: Option<T>,
+    /// Its bias, `[n_vocab]`.
+    pub output_bias: Option<T>,
 }
 
 /// One layer.
 #[derive(Clone, Debug)]
 pub struct Layer<T> {
-    /// Norm before attention, `[n_embd]`.
-    pub attn_norm: T,
+    /// Norm before attention.
+    pub attn_norm: NormWeights<T>,
     /// Query, key and value rows.
     pub attn_qkv: QkvWeights<T>,
     /// Projection of the attended values, `[n_embd, n_head · head_dim]`.
-    pub attn_output: T,
-    /// Norm before the feed-forward, `[n_embd]`.
-    pub ffn_norm: T,
-    /// Gate and up rows.
-    pub ffn_gate_up: GateUpWeights<T>,
+    pub attn_output: Linear<T>,
+    /// Norm before the feed-forward, unless that of attention serves both.
+    pub ffn_norm: Option<NormWeights<T>>,
+    /// What the activation function is applied to.
+    pub ffn_up: FfnWeights<T>,
     /// Projection back, `[n_embd, n_ff]`.
-    pub ffn_down: T,
+    pub ffn_down: Linear<T>,
+}
+
+/// A matrix, and a value for each of its rows where the decoder adds one.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the parts are what they are called")]
+pub struct Linear<T> {
+    pub weight: T,
+    pub bias: Option<T>,
+}
+
+/// One norm.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the parts are named as in the decoder's own enum")]
+pub enum NormWeights<T> {
+    /// `[n_embd]`
+    Rms(T),
+    /// Twice `[n_embd]`
+    Layer { weight: T, bias: T },
 }
 
 /// Query, key and value rows.
@@ -40,9 +60,25 @@ pub struct Layer<T> {
 #[allow(missing_docs, reason = "the parts are named as in the decoder's own enum")]
 pub enum QkvWeights<T> {
     /// `[(n_head + 2 · n_head_kv) · head_dim, n_embd]`
-    Fused(T),
+    Fused(Linear<T>),
     /// `[n_head · head_dim, n_embd]` and twice `[n_head_kv · head_dim, n_embd]`
-    Split { q: T, k: T, v: T },
+    Split { q: Linear<T>, k: Linear<T>, v: Linear<T> },
+}
+
+/// What the activation function of the feed-forward is applied to.
+#[derive(Clone, Debug)]
+pub enum FfnWeights<T> {
+    /// Gate and up rows.
+    Silu(GateUpWeights<T>),
+    /// `[n_ff, n_embd]`
+    Gelu(Linear<T>),
+    /// `[2 · n_ff, n_embd]`: all gate rows, all up rows.
+    GeGelu {
+        /// How far from 0 they may be.
+        limit: f32,
+        /// The rows.
+        gate_up: Linear<T>,
+    },
 }
 
 /// Gate and up rows.
@@ -55,13 +91,14 @@ pub enum GateUpWeights<T> {
     Split { gate: T, up: T },
 }
 
-/// Longrope's factors, one per rotated pair.
+/// Factors of the rotation, one per pair.
 #[derive(Clone, Debug)]
-pub struct RopeFactors<T> {
-    /// Within the original context, `[n_rot / 2]`.
-    pub short: T,
-    /// Beyond it, `[n_rot / 2]`.
-    pub long: T,
+#[allow(missing_docs, reason = "the parts are what they are called")]
+pub enum RopeFactors<T> {
+    /// For contexts of any length, `[n_rot / 2]`.
+    One(T),
+    /// Longrope's: within the original context, `[n_rot / 2]`, and beyond it, `[n_rot / 2]`.
+    Long { short: T, long: T },
 }
 
 /// A tensor that is needed.
@@ -82,16 +119,23 @@ impl Weights<TensorSpec> {
         let factors = |role| global(role, Shape::vector(d.rope.n_rot / 2));
         Weights {
             token_embd: global(Role::TokenEmbd, Shape::matrix(d.n_vocab, d.n_embd)),
-            rope_factors: d
-                .rope
-                .long
-                .as_ref()
-                .map(|_| RopeFactors { short: factors(Role::RopeFactorsShort), long: factors(Role::RopeFactorsLong) }),
+            rope_factors: match &d.rope {
+                Rope { long: Some(_), .. } => {
+                    let [short, long] = [Role::RopeFactorsShort, Role::RopeFactorsLong].map(factors);
+                    Some(RopeFactors::Long { short, long })
+                }
+                Rope { factors: true, .. } => Some(RopeFactors::One(factors(Role::RopeFreqs))),
+                _ => None,
+            },
             layers: (0..d.n_layer).map(|layer| Layer::of(d, layer)).collect(),
-            output_norm: global(Role::OutputNorm, Shape::vector(d.n_embd)),
+            output_norm: NormWeights::of(d, Role::OutputNorm, Role::OutputNormBias, None),
             output: match d.head {
                 Head::Own => Some(global(Role::Output, Shape::matrix(d.n_vocab, d.n_embd))),
                 Head::Tied => None,
+            },
+            output_bias: match d.biases {
+                Biases::All => Some(global(Role::OutputBias, Shape::vector(d.n_vocab))),
+                Biases::Layers | Biases::None => None,
             },
         }
     }
@@ -99,29 +143,57 @@ impl Weights<TensorSpec> {
 
 impl Layer<TensorSpec> {
     fn of(d: &Decoder, layer: usize) -> Self {
-        let vector = |role| TensorSpec { role, layer: Some(layer), shape: Shape::vector(d.n_embd) };
         let matrix = |role, rows, cols| TensorSpec { role, layer: Some(layer), shape: Shape::matrix(rows, cols) };
+        let linear = |role, bias, rows, cols| Linear {
+            weight: matrix(role, rows, cols),
+            bias: match d.biases {
+                Biases::All | Biases::Layers => {
+                    Some(TensorSpec { role: bias, layer: Some(layer), shape: Shape::vector(rows) })
+                }
+                Biases::None => None,
+            },
+        };
         let (q, kv) = (d.q_width(), d.kv_width());
         Layer {
-            attn_norm: vector(Role::AttnNorm),
+            attn_norm: NormWeights::of(d, Role::AttnNorm, Role::AttnNormBias, Some(layer)),
             attn_qkv: match d.qkv {
-                Qkv::Fused => QkvWeights::Fused(matrix(Role::AttnQkv, q + 2 * kv, d.n_embd)),
+                Qkv::Fused => QkvWeights::Fused(linear(Role::AttnQkv, Role::AttnQkvBias, q + 2 * kv, d.n_embd)),
                 Qkv::Split => QkvWeights::Split {
-                    q: matrix(Role::AttnQ, q, d.n_embd),
-                    k: matrix(Role::AttnK, kv, d.n_embd),
-                    v: matrix(Role::AttnV, kv, d.n_embd),
+                    q: linear(Role::AttnQ, Role::AttnQBias, q, d.n_embd),
+                    k: linear(Role::AttnK, Role::AttnKBias, kv, d.n_embd),
+                    v: linear(Role::AttnV, Role::AttnVBias, kv, d.n_embd),
                 },
             },
-            attn_output: matrix(Role::AttnOutput, d.n_embd, q),
-            ffn_norm: vector(Role::FfnNorm),
-            ffn_gate_up: match d.gate_up {
-                GateUp::Fused => GateUpWeights::Fused(matrix(Role::FfnUp, 2 * d.n_ff, d.n_embd)),
-                GateUp::Split => GateUpWeights::Split {
+            attn_output: linear(Role::AttnOutput, Role::AttnOutputBias, d.n_embd, q),
+            ffn_norm: match d.branches {
+                Branches::InTurn => Some(NormWeights::of(d, Role::FfnNorm, Role::FfnNormBias, Some(layer))),
+                Branches::Parallel => None,
+            },
+            ffn_up: match d.feed_forward {
+                FeedForward::Silu(GateUp::Fused) => {
+                    FfnWeights::Silu(GateUpWeights::Fused(matrix(Role::FfnUp, 2 * d.n_ff, d.n_embd)))
+                }
+                FeedForward::Silu(GateUp::Split) => FfnWeights::Silu(GateUpWeights::Split {
                     gate: matrix(Role::FfnGate, d.n_ff, d.n_embd),
                     up: matrix(Role::FfnUp, d.n_ff, d.n_embd),
-                },
+                }),
+                FeedForward::Gelu => FfnWeights::Gelu(linear(Role::FfnUp, Role::FfnUpBias, d.n_ff, d.n_embd)),
+                FeedForward::GeGelu { limit } => {
+                    let gate_up = linear(Role::FfnUp, Role::FfnUpBias, 2 * d.n_ff, d.n_embd);
+                    FfnWeights::GeGelu { limit, gate_up }
+                }
             },
-            ffn_down: matrix(Role::FfnDown, d.n_embd, d.n_ff),
+            ffn_down: linear(Role::FfnDown, Role::FfnDownBias, d.n_embd, d.n_ff),
+        }
+    }
+}
+
+impl NormWeights<TensorSpec> {
+    fn of(d: &Decoder, weight: Role, bias: Role, layer: Option<usize>) -> Self {
+        let vector = |role| TensorSpec { role, layer, shape: Shape::vector(d.n_embd) };
+        match d.norm {
+            Norm::Rms => NormWeights::Rms(vector(weight)),
+            Norm::Layer => NormWeights::Layer { weight: vector(weight), bias: vector(bias) },
         }
     }
 }
@@ -133,12 +205,14 @@ impl<T> Weights<T> {
         Ok(Weights {
             token_embd: f(&self.token_embd)?,
             rope_factors: match &self.rope_factors {
-                Some(factors) => Some(RopeFactors { short: f(&factors.short)?, long: f(&factors.long)? }),
+                Some(RopeFactors::One(factors)) => Some(RopeFactors::One(f(factors)?)),
+                Some(RopeFactors::Long { short, long }) => Some(RopeFactors::Long { short: f(short)?, long: f(long)? }),
                 None => None,
             },
             layers: self.layers.iter().map(|layer| layer.try_map(f)).collect::<Result<_, E>>()?,
-            output_norm: f(&self.output_norm)?,
-            output: self.output.as_ref().map(f).transpose()?,
+            output_norm: self.output_norm.try_map(f)?,
+            output: self.output.as_ref().map(&mut *f).transpose()?,
+            output_bias: self.output_bias.as_ref().map(f).transpose()?,
         })
     }
 }
@@ -146,18 +220,41 @@ impl<T> Weights<T> {
 impl<T> Layer<T> {
     fn try_map<U, E>(&self, f: &mut impl FnMut(&T) -> Result<U, E>) -> Result<Layer<U>, E> {
         Ok(Layer {
-            attn_norm: f(&self.attn_norm)?,
+            attn_norm: self.attn_norm.try_map(f)?,
             attn_qkv: match &self.attn_qkv {
-                QkvWeights::Fused(qkv) => QkvWeights::Fused(f(qkv)?),
-                QkvWeights::Split { q, k, v } => QkvWeights::Split { q: f(q)?, k: f(k)?, v: f(v)? },
+                QkvWeights::Fused(qkv) => QkvWeights::Fused(qkv.try_map(f)?),
+                QkvWeights::Split { q, k, v } => {
+                    QkvWeights::Split { q: q.try_map(f)?, k: k.try_map(f)?, v: v.try_map(f)? }
+                }
             },
-            attn_output: f(&self.attn_output)?,
-            ffn_norm: f(&self.ffn_norm)?,
-            ffn_gate_up: match &self.ffn_gate_up {
-                GateUpWeights::Fused(gate_up) => GateUpWeights::Fused(f(gate_up)?),
-                GateUpWeights::Split { gate, up } => GateUpWeights::Split { gate: f(gate)?, up: f(up)? },
+            attn_output: self.attn_output.try_map(f)?,
+            ffn_norm: self.ffn_norm.as_ref().map(|norm| norm.try_map(f)).transpose()?,
+            ffn_up: match &self.ffn_up {
+                FfnWeights::Silu(GateUpWeights::Fused(gate_up)) => FfnWeights::Silu(GateUpWeights::Fused(f(gate_up)?)),
+                FfnWeights::Silu(GateUpWeights::Split { gate, up }) => {
+                    FfnWeights::Silu(GateUpWeights::Split { gate: f(gate)?, up: f(up)? })
+                }
+                FfnWeights::Gelu(up) => FfnWeights::Gelu(up.try_map(f)?),
+                FfnWeights::GeGelu { limit, gate_up } => {
+                    FfnWeights::GeGelu { limit: *limit, gate_up: gate_up.try_map(f)? }
+                }
             },
-            ffn_down: f(&self.ffn_down)?,
+            ffn_down: self.ffn_down.try_map(f)?,
+        })
+    }
+}
+
+impl<T> Linear<T> {
+    fn try_map<U, E>(&self, f: &mut impl FnMut(&T) -> Result<U, E>) -> Result<Linear<U>, E> {
+        Ok(Linear { weight: f(&self.weight)?, bias: self.bias.as_ref().map(f).transpose()? })
+    }
+}
+
+impl<T> NormWeights<T> {
+    fn try_map<U, E>(&self, f: &mut impl FnMut(&T) -> Result<U, E>) -> Result<NormWeights<U>, E> {
+        Ok(match self {
+            NormWeights::Rms(weight) => NormWeights::Rms(f(weight)?),
+            NormWeights::Layer { weight, bias } => NormWeights::Layer { weight: f(weight)?, bias: f(bias)? },
         })
     }
 }

@@ -31,9 +31,9 @@ impl Engine {
             Some(_) => embedding.row_bytes() * (embedding.rows() - 1),
             None => 0,
         };
-        let row = |dtype: phi_tensor::DType| dtype.row_bytes(d.kv_width() as u64).expect("the plan checked the type");
-        let seen = (position + 1).min(d.window.unwrap_or(usize::MAX));
-        let cached = (d.n_layer * seen) as u64 * (row(sizes.k_type) + row(sizes.v_type));
+        let row = |dtype: phi_tensor::DType| dtype.row_bytes(d.head_dim as u64).expect("the plan checked the type");
+        let keys: usize = (0..d.n_layer).map(|layer| d.attention(layer).keys_read(position)).sum();
+        let cached = keys as u64 * (row(sizes.k_type) + row(sizes.v_type));
         model.weight_bytes() - unread as u64 + cached
     }
 }

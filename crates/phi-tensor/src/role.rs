@@ -14,6 +14,8 @@ pub enum Role {
     RopeFactorsLong,
     /// Longrope factors within the original context, `[n_rot / 2]`.
     RopeFactorsShort,
+    /// Factors for contexts of any length, `[n_rot / 2]`.
+    RopeFreqs,
     /// Norm before attention, `[n_embd]`.
     AttnNorm,
     /// Query, key and value rows in one matrix, `[(n_head + 2·n_head_kv)·head_dim, n_embd]`.
@@ -34,4 +36,26 @@ pub enum Role {
     FfnUp,
     /// Down rows, `[n_embd, n_ff]`.
     FfnDown,
+    /// Bias of [`Role::OutputNorm`], `[n_embd]`.
+    OutputNormBias,
+    /// Bias of [`Role::Output`], `[n_vocab]`.
+    OutputBias,
+    /// Bias of [`Role::AttnNorm`], `[n_embd]`.
+    AttnNormBias,
+    /// Bias of [`Role::AttnQkv`], one value per row.
+    AttnQkvBias,
+    /// Bias of [`Role::AttnQ`], one value per row.
+    AttnQBias,
+    /// Bias of [`Role::AttnK`], one value per row.
+    AttnKBias,
+    /// Bias of [`Role::AttnV`], one value per row.
+    AttnVBias,
+    /// Bias of [`Role::AttnOutput`], `[n_embd]`.
+    AttnOutputBias,
+    /// Bias of [`Role::FfnNorm`], `[n_embd]`.
+    FfnNormBias,
+    /// Bias of [`Role::FfnUp`], one value per row.
+    FfnUpBias,
+    /// Bias of [`Role::FfnDown`], `[n_embd]`.
+    FfnDownBias,
 }

@@ -134,7 +134,11 @@ fn refusals_name_what_is_wrong_and_leave_nothing() {
     let (tiny, out) = (place.path("tiny"), place.path("out"));
     let cases: &[(&[&str], Exit, &[&str])] = &[
         (&["phi-9", "Q8_0"], Exit::Misused, &["`phi-9` is neither a known model nor a file", "hint: known are phi-1,"]),
-        (&["phi-2", "Q8_0"], Exit::Failed, &["phi-2: architectures[0]", "PhiForCausalLM", "hint: ", "phi-4-mini"]),
+        (
+            &["phi-4-mini-flash", "Q8_0"],
+            Exit::Failed,
+            &["phi-4-mini-flash: architectures[0]", "Phi4FlashForCausalLM", "hint: ", "phi-4-mini"],
+        ),
         (&["phi-3.5-MoE-instruct", "F16"], Exit::Failed, &["PhiMoEForCausalLM"]),
         (&[&tiny, "Q9_9"], Exit::Misused, &["`Q9_9` is not a type", "hint: types are"]),
         (&[&tiny, "Q8_0", "--safetensors"], Exit::Misused, &["safetensors cannot hold Q8_0", "F32, F16 or BF16"]),

@@ -1,12 +1,15 @@
 //! Architectures: one file each.
 
+mod phi2;
 mod phi3;
+mod phi3small;
 
 use phi_gguf::Value;
 use phi_tensor::{Role, Shape};
 
-use crate::config::Config;
+use crate::config::{self, Config, Longrope};
 use crate::error::{Problem, Result};
+use crate::rows::Rows;
 
 /// What an architecture makes of a config: keys, and the tensors it needs.
 #[derive(Clone, Debug)]
@@ -36,6 +39,54 @@ pub struct Want {
     pub source: String,
     /// Its shape there, which stays.
     pub shape: Shape,
+    /// Where its rows lie there.
+    pub rows: Rows,
+}
+
+impl Want {
+    fn of(role: Role, layer: Option<usize>, source: impl Into<String>, shape: Shape) -> Want {
+        Want { role, layer, source: source.into(), shape, rows: Rows::InOrder }
+    }
+}
+
+/// The factors as tensors, if there are as many as rotated pairs.
+fn longrope(config: &Config, longrope: &Longrope, n_rot: u32) -> Result<Vec<(Role, Vec<f32>)>> {
+    let lists = [
+        (Role::RopeFactorsLong, "long_factor", &longrope.long),
+        (Role::RopeFactorsShort, "short_factor", &longrope.short),
+    ];
+    let made = |(role, field, factors): (Role, &str, &Vec<f32>)| {
+        if factors.len() * 2 != n_rot as usize {
+            let want = format!("{} for {n_rot} rotated dimensions", n_rot / 2);
+            return Err(config.misfit(field, format_args!("{} factors", factors.len()), want));
+        }
+        Ok((role, factors.clone()))
+    };
+    lists.into_iter().map(made).collect()
+}
+
+/// The sizes of a model whose heads share its width.
+struct Heads {
+    n_embd: u32,
+    n_head: u32,
+    n_head_kv: u32,
+    head_dim: u32,
+}
+
+impl Heads {
+    fn of(config: &Config) -> Result<Heads> {
+        let n_embd = config.size("hidden_size", config::WIDTH)?;
+        let n_head = config.size("num_attention_heads", config::HEADS)?;
+        let n_head_kv = config.find_size("num_key_value_heads", config::HEADS)?.unwrap_or(n_head);
+        if n_head % n_head_kv != 0 {
+            let want = format!("a divisor of num_attention_heads = {n_head}");
+            return Err(config.misfit("num_key_value_heads", n_head_kv, want));
+        }
+        if n_embd % n_head != 0 {
+            return Err(config.misfit("num_attention_heads", n_head, format!("a divisor of hidden_size = {n_embd}")));
+        }
+        Ok(Heads { n_embd, n_head, n_head_kv, head_dim: n_embd / n_head })
+    }
 }
 
 /// One architecture of the folder's kind.
@@ -47,7 +98,7 @@ trait Architecture: Sync {
     fn layout(&self, config: &Config) -> Result<Layout>;
 }
 
-const ALL: &[&dyn Architecture] = &[&phi3::Phi3];
+const ALL: &[&dyn Architecture] = &[&phi2::Phi2, &phi3::Phi3, &phi3small::Phi3Small];
 
 impl Layout {
     /// What the config describes. No weights are needed for it.

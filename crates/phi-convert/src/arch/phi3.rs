@@ -4,9 +4,9 @@
 use phi_gguf::Value;
 use phi_tensor::{Role, Shape};
 
-use super::{Architecture, Layout, Want};
-use crate::config::{self, Config, Longrope};
-use crate::error::{Problem, Result};
+use super::{Architecture, Layout, Want, longrope};
+use crate::config::{self, Config};
+use crate::error::Result;
 
 pub(super) struct Phi3;
 
@@ -26,55 +26,35 @@ impl Architecture for Phi3 {
         let eps = config.number("rms_norm_eps", f64::MIN_POSITIVE..=1.0)?;
         // Absent and null mean no window. A GGUF says 0, by which llama.cpp tells Phi-4 from the older ones.
         let window = config.find_size("sliding_window", config::CONTEXT)?.unwrap_or(0);
-        let rope = config.rope()?;
+        let rope = config.rope("rope_theta")?;
 
-        let misfit = |field: &str, got: u32, want: String| {
-            config.error(field, Problem::Value { got: got.to_string().into(), want: want.into() })
-        };
         if n_head % n_head_kv != 0 {
-            return Err(misfit(
-                "num_key_value_heads",
-                n_head_kv,
-                format!("a divisor of num_attention_heads = {n_head}"),
-            ));
+            let want = format!("a divisor of num_attention_heads = {n_head}");
+            return Err(config.misfit("num_key_value_heads", n_head_kv, want));
         }
         let explicit = config.find_size("head_dim", config::WIDTH)?;
         if explicit.is_none() && n_embd % n_head != 0 {
-            return Err(misfit("num_attention_heads", n_head, format!("a divisor of hidden_size = {n_embd}")));
+            return Err(config.misfit("num_attention_heads", n_head, format!("a divisor of hidden_size = {n_embd}")));
         }
         let head_dim = explicit.unwrap_or(n_embd / n_head);
         if let Some(act) = config.find_str("hidden_act")?.filter(|act| *act != "silu") {
-            let got = phi_gguf::printable(act).into();
-            return Err(config.error("hidden_act", Problem::Value { got, want: "silu".into() }));
+            return Err(config.misfit("hidden_act", act, "silu"));
         }
         if config.find_bool("attention_bias")? == Some(true) {
-            let problem = Problem::Value { got: "true".into(), want: "false".into() };
-            return Err(config.error("attention_bias", problem));
+            return Err(config.misfit("attention_bias", true, "false"));
         }
 
         // llama.cpp's arithmetic: of the width, not of a head, and truncated.
         let width = if explicit.is_some() { head_dim * n_head } else { n_embd };
-        let n_rot = (rope.partial * f64::from(width)) as u32 / n_head;
-        let n_orig = match rope.original_context {
-            Some(n) => n,
-            None if rope.longrope.is_none() => n_ctx,
-            None => return Err(config.error("original_max_position_embeddings", Problem::Missing)),
-        };
+        let n_rot = (rope.partial.unwrap_or(1.0) * f64::from(width)) as u32 / n_head;
+        let n_orig = rope.original(config, n_ctx)?;
 
         let mut keys: Vec<(String, Value)> = Vec::new();
         let mut set = |key: &str, value: Value| keys.push((format!("phi3.{key}"), value));
         let mut made = Vec::new();
-        if let Some(longrope) = &rope.longrope {
-            for (field, factors) in [("long_factor", &longrope.long), ("short_factor", &longrope.short)] {
-                if factors.len() * 2 != n_rot as usize {
-                    let got = format!("{} factors", factors.len()).into();
-                    let want = format!("{} for {n_rot} rotated dimensions", n_rot / 2).into();
-                    return Err(config.error(field, Problem::Value { got, want }));
-                }
-            }
-            set("rope.scaling.attn_factor", Value::F32(attn_factor(longrope, n_ctx, n_orig)));
-            made =
-                vec![(Role::RopeFactorsLong, longrope.long.clone()), (Role::RopeFactorsShort, longrope.short.clone())];
+        if let Some(factors) = &rope.longrope {
+            made = longrope(config, factors, n_rot)?;
+            set("rope.scaling.attn_factor", Value::F32(factors.attn_factor(n_ctx, n_orig)));
         }
         set("context_length", n_ctx.into());
         set("rope.scaling.original_context_length", n_orig.into());
@@ -95,11 +75,10 @@ impl Architecture for Phi3 {
         let [e, ff, v] = [n_embd, n_ff, n_vocab].map(|n| n as usize);
         let q_rows = n_head as usize * head_dim as usize;
         let qkv_rows = q_rows + 2 * n_head_kv as usize * head_dim as usize;
-        let want = |role, layer, source: &str, shape| Want { role, layer, source: source.into(), shape };
         let mut tensors = vec![
-            want(Role::TokenEmbd, None, crate::EMBEDDING, Shape::matrix(v, e)),
-            want(Role::OutputNorm, None, "model.norm.weight", Shape::vector(e)),
-            want(Role::Output, None, crate::HEAD, Shape::matrix(v, e)),
+            Want::of(Role::TokenEmbd, None, crate::EMBEDDING, Shape::matrix(v, e)),
+            Want::of(Role::OutputNorm, None, "model.norm.weight", Shape::vector(e)),
+            Want::of(Role::Output, None, crate::HEAD, Shape::matrix(v, e)),
         ];
         for layer in 0..n_layer as usize {
             let parts = [
@@ -111,20 +90,9 @@ impl Architecture for Phi3 {
                 (Role::FfnDown, "mlp.down_proj", Shape::matrix(e, ff)),
             ];
             let in_layer =
-                |(role, name, shape)| want(role, Some(layer), &format!("model.layers.{layer}.{name}.weight"), shape);
+                |(role, name, shape)| Want::of(role, Some(layer), format!("model.layers.{layer}.{name}.weight"), shape);
             tensors.extend(parts.map(in_layer));
         }
         Ok(Layout { arch: "phi3", n_vocab, tied: config.find_bool("tie_word_embeddings")?, keys, tensors, made })
     }
-}
-
-/// By what queries and keys grow when the context was extended: `√(1 + ln(s) / ln(original))`, or YaRN's older formula.
-fn attn_factor(longrope: &Longrope, n_ctx: u32, n_orig: u32) -> f32 {
-    let scale = f64::from(n_ctx) / f64::from(n_orig);
-    let factor = match longrope.kind.as_str() {
-        _ if scale <= 1.0 => 1.0,
-        "yarn" => 0.1 * scale.ln() + 1.0,
-        _ => (1.0 + scale.ln() / f64::from(n_orig).ln()).sqrt(),
-    };
-    factor as f32
 }

@@ -3,13 +3,15 @@
 //! 1. `tokenizer.model`: SentencePiece BPE, model `llama`;
 //! 2. `tokenizer.json`: byte-level BPE is model `gpt2`, BPE with byte fallback is model `llama`;
 //! 3. `vocab.json` and `merges.txt`: GPT-2's own files, model `gpt2`;
-//! 4. none: the file works with ids only.
+//! 4. a `.tiktoken` file: byte-level BPE, model `gpt2`;
+//! 5. none: the file works with ids only.
 
 pub(crate) mod bytes;
 mod fast;
 mod gpt2;
 mod sentencepiece;
 mod special;
+mod tiktoken;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -77,7 +79,7 @@ pub(crate) fn keys(
 ) -> Result<Keys> {
     let mut warnings = Vec::new();
     let pre = pre.map(pre_named).transpose()?;
-    let Some((vocab, added, post)) = read(folder, pre, &mut warnings)? else {
+    let Some((vocab, added, post)) = read(folder, arch, pre, &mut warnings)? else {
         warnings.push(Warning::NoTokenizer);
         return Ok(Keys { warnings, ..none(arch, n_vocab) });
     };
@@ -121,7 +123,7 @@ pub(crate) fn none(arch: &str, n_vocab: u32) -> Keys {
 /// A vocabulary, the tokens beside it, and what is added around a text.
 type Read = (Vocab, Vec<Added>, Option<special::Processor>);
 
-fn read(folder: &Path, pre: Option<&'static str>, warnings: &mut Vec<Warning>) -> Result<Option<Read>> {
+fn read(folder: &Path, arch: &str, pre: Option<&'static str>, warnings: &mut Vec<Warning>) -> Result<Option<Read>> {
     let path = folder.join("tokenizer.json");
     let mut fast = fast::open(&path)?;
     let post = fast.as_mut().and_then(|fast| fast.post_processor.take());
@@ -131,7 +133,10 @@ fn read(folder: &Path, pre: Option<&'static str>, warnings: &mut Vec<Warning>) -
         (None, Some(fast)) => Some(fast.vocab(&path, pre, warnings)?),
         (None, None) => gpt2::open(folder, pre)?,
     };
-    Ok(vocab.map(|vocab| (vocab, added, post)))
+    match vocab {
+        Some(vocab) => Ok(Some((vocab, added, post))),
+        None => Ok(tiktoken::open(folder, arch, pre)?.map(|(vocab, added)| (vocab, added, None))),
+    }
 }
 
 fn known_pres() -> Vec<&'static str> {

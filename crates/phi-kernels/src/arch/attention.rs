@@ -14,7 +14,8 @@
 //! * [`few`], for decode. Too few queries to fill the lanes, which are the values of a head instead.
 //!
 //! Tiles begin at multiples of their length, and a key that a query does not see adds nothing, not even a rounding. So
-//! a query's result depends on its position and on the way taken, not on the queries computed with it.
+//! a query's result depends on its position and on the way taken, not on the queries computed with it. Where heads see
+//! blocks of positions, tiles that none of the queries at hand sees are left out.
 
 use std::ops::Range;
 
@@ -24,7 +25,7 @@ use super::float::exp2;
 use super::formats::Float;
 use super::simd::Simd;
 use super::{Rows, Unpack};
-use crate::attention::MAX_HEAD_DIM;
+use crate::attention::{Blocks, MAX_HEAD_DIM};
 
 /// Queries that [`few`] takes at most.
 pub(crate) const FEW: usize = 16;
@@ -99,6 +100,8 @@ pub(crate) struct Queries<'a> {
     pub(crate) first: usize,
     /// Keys a query sees.
     pub(crate) window: usize,
+    /// Which of them, where not all.
+    pub(crate) blocks: Option<Blocks>,
     /// Factor on the scores, which are exponents of 2.
     pub(crate) scale: f32,
     /// Which: row `r` is head `head + r % group` of token `r / group`.
@@ -121,6 +124,35 @@ impl<'a> Queries<'a> {
     pub(crate) fn sees(&self, i: usize) -> Range<usize> {
         let end = self.first + (self.rows.start + i) / self.group + 1;
         end.saturating_sub(self.window)..end
+    }
+
+    /// The position of the `i`th.
+    pub(crate) fn position(&self, i: usize) -> usize {
+        self.first + (self.rows.start + i) / self.group
+    }
+
+    /// The head that the `i`th is.
+    pub(crate) fn head(&self, i: usize) -> usize {
+        self.head + (self.rows.start + i) % self.group
+    }
+
+    /// Whether blocks leave one of `keys` to one of `rows`; not every such row need be told from the others.
+    fn leave(&self, rows: Range<usize>, keys: Range<usize>) -> bool {
+        let Some(blocks) = self.blocks else { return true };
+        let mut far = keys.start / blocks.len..keys.end.div_ceil(blocks.len);
+        keys.end > blocks.near(self.position(rows.start))
+            || far.any(|b| rows.clone().take(self.group).any(|i| blocks.far(b, self.head(i))))
+    }
+
+    /// Calls `hide` with each part of `keys` that blocks hide from the `i`th.
+    fn hidden(&self, i: usize, keys: Range<usize>, mut hide: impl FnMut(Range<usize>)) {
+        let Some(blocks) = self.blocks else { return };
+        let far = keys.start..keys.end.min(blocks.near(self.position(i)));
+        for b in far.start / blocks.len..far.end.div_ceil(blocks.len) {
+            if !blocks.far(b, self.head(i)) {
+                hide(far.start.max(b * blocks.len)..far.end.min((b + 1) * blocks.len));
+            }
+        }
     }
 
     /// All keys that any of them sees.
@@ -207,6 +239,9 @@ pub(crate) fn many<S: Simd>(
     let seen = queries.see();
     for tile in seen.start / KEYS..seen.end.div_ceil(KEYS) {
         let keys = seen.start.max(tile * KEYS)..seen.end.min((tile + 1) * KEYS);
+        if !queries.leave(0..n, keys.clone()) {
+            continue;
+        }
         let last = keys.end == seen.end;
         k.tile(keys.clone(), last, stride, &mut room.k);
         v.tile(keys.clone(), last, stride, &mut room.v);
@@ -270,7 +305,7 @@ unsafe fn through<S: Simd, const NV: usize, const NC: usize>(
     let stride = dim + PAD;
     let (earliest, latest) = (queries.sees(rows.start), queries.sees(rows.end - 1));
     let seen = tile.start.max(earliest.start)..tile.end.min(latest.end);
-    if seen.is_empty() {
+    if seen.is_empty() || !queries.leave(rows.clone(), seen.clone()) {
         return;
     }
     let keys = seen.start - tile.start..seen.end - tile.start;
@@ -301,6 +336,16 @@ unsafe fn through<S: Simd, const NV: usize, const NC: usize>(
             for j in (keys.start..begin).chain(end..keys.end) {
                 room.scores[j * wide + lane] = f32::NEG_INFINITY;
             }
+        }
+    }
+
+    if queries.blocks.is_some() {
+        for (lane, i) in rows.clone().enumerate() {
+            queries.hidden(i, seen.clone(), |hidden| {
+                for j in hidden.start - tile.start..hidden.end - tile.start {
+                    room.scores[j * wide + lane] = f32::NEG_INFINITY;
+                }
+            });
         }
     }
 
@@ -458,6 +503,9 @@ pub(crate) fn few<S: Simd>(
     room.sum[..n].fill(0.0);
     for tile in keys.start / FEW_KEYS..keys.end.div_ceil(FEW_KEYS) {
         let here = keys.start.max(tile * FEW_KEYS)..keys.end.min((tile + 1) * FEW_KEYS);
+        if !queries.leave(0..n, here.clone()) {
+            continue;
+        }
         let last = here.end == keys.end;
         k.tile(here.clone(), last, stride, &mut room.k);
         let mut i = 0;
@@ -480,6 +528,9 @@ pub(crate) fn few<S: Simd>(
             let end = sees.end.clamp(here.start, here.end) - here.start;
             scores[..begin].fill(f32::NEG_INFINITY);
             scores[end..].fill(f32::NEG_INFINITY);
+            queries.hidden(i, here.clone(), |hidden| {
+                scores[hidden.start - here.start..hidden.end - here.start].fill(f32::NEG_INFINITY);
+            });
             shrink[i] = weights_of(s, scores, &mut room.max[i], &mut room.sum[i]);
         }
         v.tile(here.clone(), last, stride, &mut room.v);

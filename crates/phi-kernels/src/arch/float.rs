@@ -166,6 +166,24 @@ pub(crate) fn gelu<S: Simd>(s: S, x: &mut [f32]) {
 pub(crate) const GELU_CUBE: f32 = 0.044_715;
 pub(crate) const SQRT_2_OVER_PI: f32 = 0.797_884_6;
 
+/// `gate[i] = g / (1 + e^(−1.702 g)) · (u + 1)`, with `g = min(gate[i], limit)` and `u = up[i]` within `± limit`
+///
+/// What is infinite becomes no number, lest the limits hide it.
+#[inline(always)]
+pub(crate) fn gegelu<S: Simd>(s: S, limit: f32, up: &[f32], gate: &mut [f32]) {
+    let (zero, one, factor) = (s.splat(0.0), s.splat(1.0), s.splat(-GELU_LOGISTIC));
+    let (most, least) = (s.splat(limit), s.splat(-limit));
+    map(s, [bytes(up)], gate, |g, [u]| {
+        let odd = s.fma(g, zero, s.mul(u, zero));
+        let g = s.min(most, g);
+        let u = s.max(least, s.min(most, u));
+        s.fma(s.div(g, s.add(one, exp(s, s.mul(g, factor)))), s.add(u, one), odd)
+    });
+}
+
+/// GELU by a logistic function: `x · σ(1.702 x)`.
+pub(crate) const GELU_LOGISTIC: f32 = 1.702;
+
 /// `x[i] = e^(x[i] − max x) / Σ_j e^(x[j] − max x)`
 #[inline(always)]
 pub(crate) fn softmax<S: Simd>(s: S, x: &mut [f32]) {

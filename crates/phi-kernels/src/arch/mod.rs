@@ -58,6 +58,9 @@ pub(crate) struct Table {
     pub(crate) silu_mul: fn(up: &[f32], gate: &mut [f32]),
     /// `x[i] / 2 · (1 + tanh(√(2/π) · (x[i] + 0.044715 x[i]³)))`
     pub(crate) gelu: fn(x: &mut [f32]),
+    /// `gate[i] = g / (1 + e^(−1.702 g)) · (u + 1)`, with `g = min(gate[i], limit)` and `u = up[i]` within `± limit`; what is
+    /// infinite becomes no number
+    pub(crate) gegelu: fn(limit: f32, up: &[f32], gate: &mut [f32]),
     /// `x[i] = e^x[i] / Σ_j e^x[j]`
     pub(crate) softmax: fn(x: &mut [f32]),
     /// `x[i] = e^x[i]`
@@ -259,6 +262,10 @@ macro_rules! make_table {
                 float::gelu($isa(()), x);
             }
             #[target_feature(enable = $features)]
+            fn gegelu(limit: f32, up: &[f32], gate: &mut [f32]) {
+                float::gegelu($isa(()), limit, up, gate);
+            }
+            #[target_feature(enable = $features)]
             fn softmax(x: &mut [f32]) {
                 float::softmax($isa(()), x);
             }
@@ -318,6 +325,7 @@ macro_rules! make_table {
                 rope: |cos, sin, head_dim, heads| unsafe { rope(cos, sin, head_dim, heads) },
                 silu_mul: |up, gate| unsafe { silu_mul(up, gate) },
                 gelu: |x| unsafe { gelu(x) },
+                gegelu: |limit, up, gate| unsafe { gegelu(limit, up, gate) },
                 softmax: |x| unsafe { softmax(x) },
                 exp: |x| unsafe { exp(x) },
                 unpack: |dtype| match dtype {

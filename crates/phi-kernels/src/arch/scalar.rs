@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-use super::float::{GELU_CUBE, SQRT_2_OVER_PI};
+use super::float::{GELU_CUBE, GELU_LOGISTIC, SQRT_2_OVER_PI};
 use super::formats::with_format;
 use super::{Acts, Cached, Finish, GROUP, PAD, PANEL, Product, Queries, Rows, SIDE, Sums, Table, Target};
-use crate::attention::MAX_HEAD_DIM;
+use crate::attention::{Blocks, MAX_HEAD_DIM};
 
 pub(crate) static TABLE: Table = Table {
     product: |dtype| {
@@ -25,6 +25,7 @@ pub(crate) static TABLE: Table = Table {
     rope,
     silu_mul,
     gelu,
+    gegelu,
     softmax,
     exp,
     unpack: |_| |rows, _ahead, stride, out| unpack(rows, stride, out),
@@ -171,6 +172,14 @@ fn gelu(x: &mut [f32]) {
     }
 }
 
+fn gegelu(limit: f32, up: &[f32], gate: &mut [f32]) {
+    for (g, u) in gate.iter_mut().zip(up) {
+        let odd = 0.0 * *g + 0.0 * *u;
+        let (x, u) = (g.min(limit), u.clamp(-limit, limit));
+        *g = x / (1.0 + (-GELU_LOGISTIC * x).exp()) * (u + 1.0) + odd;
+    }
+}
+
 fn softmax(x: &mut [f32]) {
     let largest = x.iter().fold(f32::NEG_INFINITY, |m, &x| m.max(x));
     for x in &mut *x {
@@ -209,7 +218,13 @@ fn attend(
     let (mut row, mut out) = ([0.0; MAX_HEAD_DIM], [0.0; MAX_HEAD_DIM]);
     let (row, out) = (&mut row[..queries.head_dim], &mut out[..queries.head_dim]);
     let (mut max, mut sum) = (f32::MIN, 0.0);
+    let (p, h) = (queries.position(i), queries.head(i));
     for j in keys {
+        let seen =
+            |b: Blocks| p / b.len - j / b.len < b.local || (j / b.len + h * b.shift + 1).is_multiple_of(b.stride);
+        if !queries.blocks.is_none_or(seen) {
+            continue;
+        }
         unpack(k.rows.range(j..j + 1), queries.head_dim, row);
         let score = dot(queries.query(i), row) * queries.scale;
         if score > max {

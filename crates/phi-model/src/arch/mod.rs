@@ -1,7 +1,10 @@
 //! One file per architecture. A new family is a file here and its line in [`ALL`]; tensor specs, plan, loading and
 //! forward pass follow from the [`Decoder`] it returns.
 
+mod llama;
+mod phi2;
 mod phi3;
+mod phi3small;
 
 use phi_gguf::{Header, printable};
 
@@ -17,7 +20,7 @@ pub trait Architecture: Sync {
 }
 
 /// Every architecture.
-pub const ALL: &[&dyn Architecture] = &[&phi3::Phi3];
+pub const ALL: &[&dyn Architecture] = &[&llama::Llama, &phi2::Phi2, &phi3::Phi3, &phi3small::Phi3Small];
 
 /// The decoder that a header describes.
 pub fn decoder(header: &Header) -> Result<Decoder, ModelError> {

@@ -5,11 +5,10 @@
 //! apart; without `output.weight` the head is the embedding.
 
 use phi_gguf::Header;
-use phi_tensor::Role;
 
 use super::Architecture;
 use crate::decoder::Keys;
-use crate::{Decoder, GateUp, Head, LongRope, ModelError, Qkv, Rope};
+use crate::{Biases, Branches, Decoder, FeedForward, ModelError, Norm, Rope, Scales};
 
 pub(super) struct Phi3;
 
@@ -27,7 +26,7 @@ impl Architecture for Phi3 {
         let n_embd = keys.embedding_length()?;
         let (n_head, n_head_kv, head_dim) = keys.heads(n_embd)?;
         let n_ctx_train = keys.context_length()?;
-        let long = long_rope(&keys, n_ctx_train)?;
+        let long = keys.long_rope(n_ctx_train)?;
         Ok(Decoder {
             arch: keys.arch,
             n_vocab: keys.n_vocab()?,
@@ -40,31 +39,18 @@ impl Architecture for Phi3 {
             n_ctx_train,
             norm_eps: keys.number("attention.layer_norm_rms_epsilon", f32::MIN_POSITIVE..=1.0)?,
             window: window(&keys, n_ctx_train, long.is_some())?,
-            rope: Rope {
-                n_rot: keys.rope_dimension_count(head_dim)?,
-                freq_base: keys.find_number("rope.freq_base", 1.0..=1e12)?.unwrap_or(10_000.0),
-                long,
-            },
-            qkv: if keys.has(Role::AttnQ, Some(0)) { Qkv::Split } else { Qkv::Fused },
-            gate_up: if keys.has(Role::FfnGate, Some(0)) { GateUp::Split } else { GateUp::Fused },
-            head: if keys.has(Role::Output, None) { Head::Own } else { Head::Tied },
+            sparse: None,
+            scales: Scales::usual(head_dim),
+            rope: Rope { long, ..Rope::plain(keys.rope_dimension_count(head_dim)?, keys.freq_base()?) },
+            qkv: keys.qkv(),
+            norm: Norm::Rms,
+            branches: Branches::InTurn,
+            feed_forward: FeedForward::Silu(keys.gate_up()),
+            biases: Biases::None,
+            head: keys.head(),
+            masked: Vec::new(),
         })
     }
-}
-
-/// The factor tensors are the switch; there is no key that names longrope.
-fn long_rope(keys: &Keys<'_>, n_ctx_train: usize) -> Result<Option<LongRope>, ModelError> {
-    const ORIGINAL: &str = "rope.scaling.original_context_length";
-    if !keys.has(Role::RopeFactorsLong, None) && !keys.has(Role::RopeFactorsShort, None) {
-        return Ok(None);
-    }
-    let original_ctx = keys.find_positions(ORIGINAL)?.unwrap_or(n_ctx_train);
-    if original_ctx < 2 {
-        return Err(keys.wrong(ORIGINAL, original_ctx, "must be 2 or more"));
-    }
-    let stated = keys.find_number("rope.scaling.attn_factor", 0.01..=100.0)?;
-    let attn_factor = stated.unwrap_or_else(|| LongRope::attn_factor(original_ctx, n_ctx_train));
-    Ok(Some(LongRope { original_ctx, attn_factor }))
 }
 
 /// 0 stands for none. Files from before the key existed lack it, and only the 4k models among them have a window.
