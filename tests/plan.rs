@@ -158,7 +158,7 @@ fn tables_and_pictures_are_those_of_the_readme() {
     let folder = workspace().join("crates/phi-plan");
     let page = std::fs::read_to_string(folder.join("README.md")).unwrap();
     let mut generated = page.clone();
-    for name in ["phi-4", "phi-4-mini"] {
+    for name in ["phi-4", "phi-4-mini", "phi-3-small"] {
         let table = plan(&[name, "--table", "md"]).out;
         let (begin, end) = (format!("<!-- phi-run plan {name} --table md -->\n"), "<!-- end -->".to_string());
         let first = generated.find(&begin).unwrap_or_else(|| panic!("no place for the table of {name}")) + begin.len();

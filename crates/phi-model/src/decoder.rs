@@ -276,8 +276,15 @@ impl Keys<'_> {
         self.size_below("context_length", limit)
     }
 
+    /// Layers. A file that has fewer tensors than layers has none of most, and all of those shall not be listed.
     pub(crate) fn block_count(&self) -> Result<usize, ModelError> {
-        self.size_below("block_count", LAYERS)
+        const NAME: &str = "block_count";
+        let layers = self.size_below(NAME, LAYERS)?;
+        let tensors = self.header.tensors.len();
+        if layers > tensors.max(1) {
+            return Err(self.wrong(NAME, layers, format!("the file has {tensors} tensors, fewer than layers")));
+        }
+        Ok(layers)
     }
 
     pub(crate) fn embedding_length(&self) -> Result<usize, ModelError> {
