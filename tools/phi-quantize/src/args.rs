@@ -122,8 +122,8 @@ pub(crate) struct Quantize {
     /// The same type everywhere, no mixture
     #[arg(long, help_heading = "Types")]
     pub(crate) pure: bool,
-    /// In place of TYPE: the types that lose least of all that fit into this memory with everything else a run takes, such as 7GB
-    #[arg(long, value_name = "SIZE", help_heading = "Types", conflicts_with_all = ["tensor_type", "tensor_type_file", "pure", "imatrix", "reference"])]
+    /// In place of TYPE: the types that lose least of all that fit into this memory with everything else a run takes, such as 7GB; printed as --tensor-type-file reads them
+    #[arg(long, value_name = "SIZE", help_heading = "Types", conflicts_with_all = ["tensor_type", "tensor_type_file", "pure", "imatrix", "reference", "json"])]
     pub(crate) fit: Option<Size>,
     /// With --fit: positions of the context, such as 8192 or 8k [default: trained, at most 4096]
     #[arg(short, long, visible_alias = "ctx", value_name = "N", value_parser = phi_cli::tokens, requires = "fit", help_heading = "Types")]

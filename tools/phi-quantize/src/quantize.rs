@@ -41,7 +41,7 @@ pub(crate) fn quantize(job: &Job, io: &mut Io) -> Result<(), Report> {
     }
     summary.warnings = warnings;
     summary.seconds = start.elapsed().as_secs_f64();
-    if job.json { Ok(io.json(&summary)?) } else { summary.show(io) }
+    if job.json { Ok(io.json(&summary)?) } else { summary.show(job.fit.is_some(), io) }
 }
 
 fn odd_shapes(steps: &[Step]) -> impl Iterator<Item = String> {

@@ -136,7 +136,8 @@ impl Summary {
         self.errors = measured().map(of_tensor).collect();
     }
 
-    pub(crate) fn show(&self, io: &mut Io) -> Result<(), Report> {
+    /// Talk, and on stdout the result, unless that was the types of a fit.
+    pub(crate) fn show(&self, fitted: bool, io: &mut Io) -> Result<(), Report> {
         let number = |x: Option<f64>| x.map(|x| format!("{x:.6}")).unwrap_or_default();
         let errors = if self.errors.is_empty() { ["", ""] } else { ["rmse", "relative"] };
         let mut table = Table::new([
@@ -165,6 +166,10 @@ impl Summary {
         // The result that a script wants: the path, or the size that the path would have.
         let bytes = self.bytes.to_string();
         let result = if self.written { self.files.first().map_or(&self.output, |file| &file.path) } else { &bytes };
+        if fitted {
+            io.note(result);
+            return Ok(());
+        }
         Ok(io.print(format_args!("{result}\n"))?)
     }
 }
