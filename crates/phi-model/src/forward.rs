@@ -55,8 +55,7 @@ pub fn forward<'s>(model: &Model, s: &'s mut State<Live>, k: &Kernels, pass: Pas
     let value = &mut value[..n * d.kv_width()]; // [t, h_kv·d]
     let att = &mut att[..n * d.q_width()]; //     [t, h·d]
     let gate = &mut gate[..n * d.n_ff]; //        [t, f]
-
-    let up = &mut up[..n * d.up_width()]; //          [t, f], or nothing
+    let up = &mut up[..n * d.up_width()]; //      [t, f], or nothing
 
     let frequencies = model.frequencies(factors);
     let pairs = frequencies.len();
