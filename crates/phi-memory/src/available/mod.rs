@@ -59,7 +59,7 @@ pub fn swap_bytes() -> Option<u64> {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     return linux::System::here().swap_bytes();
     #[cfg(any(target_os = "macos", windows))]
-    return Some(system::swap_bytes());
+    return system::swap_bytes();
     #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "macos", windows)))]
     return None;
 }

@@ -6,7 +6,7 @@ use super::{ADDRESS_SPACE_32, Available, Source};
 
 /// What the system could give; of 32 bits, at most what can be addressed.
 pub(super) fn available() -> Option<Available> {
-    let mut system = System::new();
+    let mut system = System::new().ok()?;
     system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
     let (bytes, from) = if cfg!(windows) {
         (system.available_memory(), Source::AvailablePhysical)
@@ -22,8 +22,8 @@ pub(super) fn available() -> Option<Available> {
 }
 
 /// Free swap.
-pub(super) fn swap_bytes() -> u64 {
-    let mut system = System::new();
+pub(super) fn swap_bytes() -> Option<u64> {
+    let mut system = System::new().ok()?;
     system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_swap());
-    system.free_swap()
+    Some(system.free_swap())
 }
