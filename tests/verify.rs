@@ -7,7 +7,8 @@ use std::process::Command;
 use phi_cli::{Exit, Io};
 use phi_testkit::run_cases;
 
-const BIN: &str = env!("CARGO_BIN_EXE_phi-run");
+/// Tells a process of this file that it is one of those measured, and what to run.
+const ARGUMENTS: &str = "PHI_VERIFY_ARGUMENTS";
 
 /// 8 million weights and a cache of up to 16 MiB: more than what may be off, and 8000 tokens take a second or so.
 const CONFIG: &str = r#"{
@@ -36,8 +37,10 @@ fn spawned_runs_take_what_was_planned() {
         }
     }
     let n = run_cases(cases, |(file, ctx, kv, batch)| {
-        let mut command = Command::new(BIN);
-        command.arg("plan").arg(&file).args(["--verify", "-c", ctx, "--kv", kv, "-ub", batch, "-t", "2"]);
+        let arguments =
+            ["plan", &file.display().to_string(), "--verify", "-c", ctx, "--kv", kv, "-ub", batch, "-t", "2"];
+        let mut command = Command::new(std::env::current_exe().map_err(|e| e.to_string())?);
+        command.args(["--exact", "measured", "--ignored", "--nocapture"]).env(ARGUMENTS, arguments.join("\n"));
         let ran = command.output().map_err(|e| e.to_string())?;
         let (out, err) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
         // Where the system does not tell, the program says so.
@@ -45,6 +48,15 @@ fn spawned_runs_take_what_was_planned() {
         if ran.status.success() || untold { Ok(()) } else { Err(format!("{out}{err}")) }
     });
     assert_eq!(n, 60);
+}
+
+#[test]
+#[ignore = "spawned by the test above, which says what to run"]
+fn measured() {
+    let arguments = std::env::var(ARGUMENTS).expect("this is no test by itself");
+    let (mut io, captured) = Io::captured();
+    let exit = phi_run::main(std::iter::once("phi-run").chain(arguments.lines()).map(Into::into), &mut io);
+    assert_eq!(exit, Exit::Done, "{}{}", captured.out(), captured.err());
 }
 
 fn synth(config: &Path, quant: &str, out: &Path) {
