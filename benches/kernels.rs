@@ -5,7 +5,7 @@
 #![allow(missing_docs, reason = "the harness generates its own main")]
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use phi_kernels::{Activations, Attention, Isa, Kernels};
+use phi_kernels::{Activations, Attention, Blocks, Isa, Kernels};
 use phi_quant::{codec, encode_plainly};
 use phi_tensor::{DType, Matrix, Shape, Tensor};
 use phi_testkit::Rng;
@@ -63,16 +63,17 @@ fn attention(c: &mut Criterion) {
     const N_BATCH: usize = 512;
     /// Bytes of all layers' caches: more than the processor's caches hold.
     const CACHE_BYTES: usize = 256 << 20;
+    // The sparse layers of Phi-3-small beside its dense ones: what leaving blocks out saves.
+    let sparse = Blocks { len: 64, local: 16, stride: 8, shift: 1 };
     // Heads, key heads, values in a head.
-    for (model, n_head, n_head_kv, head_dim) in [("phi-4-mini", 24, 8, 128), ("phi-3-mini", 32, 32, 96)] {
-        let a = Attention {
-            n_head,
-            n_head_kv,
-            head_dim,
-            scale: 1.0 / (head_dim as f32).sqrt(),
-            window: None,
-            blocks: None,
-        };
+    for (model, n_head, n_head_kv, head_dim, blocks) in [
+        ("phi-4-mini", 24, 8, 128, None),
+        ("phi-3-mini", 32, 32, 96, None),
+        ("phi-3-small", 32, 8, 128, None),
+        ("phi-3-small sparse", 32, 8, 128, Some(sparse)),
+    ] {
+        let scale = 1.0 / (head_dim as f32).sqrt();
+        let a = Attention { n_head, n_head_kv, head_dim, scale, window: None, blocks };
         let mut random = Rng::new(3);
         let rows = random.normals(N_CTX * n_head_kv * head_dim, 1.0);
         let q = random.normals(N_BATCH * n_head * head_dim, 1.0);
@@ -92,10 +93,11 @@ fn attention(c: &mut Criterion) {
                     let mut group = c.benchmark_group(format!("attention/{model}/{phase}/{isa}"));
                     group.sample_size(20);
                     group.throughput(if tokens == 1 {
-                        Throughput::Bytes(2 * bytes.len() as u64)
+                        Throughput::Bytes((2 * a.keys_read(first) * bytes.len() / (n_head_kv * N_CTX)) as u64)
                     } else {
-                        let seen: usize = (first..N_CTX).map(|p| p + 1).sum();
-                        Throughput::Elements((2 * seen * n_head * head_dim) as u64)
+                        let each = Attention { n_head_kv: n_head, ..a };
+                        let seen: usize = (first..N_CTX).map(|p| each.keys_read(p)).sum();
+                        Throughput::Elements((2 * seen * head_dim) as u64)
                     });
                     let mut turn = layers.iter().cycle();
                     group.bench_function(BenchmarkId::from_parameter(dtype), |b| {

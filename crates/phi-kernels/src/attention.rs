@@ -203,15 +203,14 @@ struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    /// Some of the queries that share head `g`.
-    fn queries(&self, g: usize, rows: Range<usize>) -> Queries<'a> {
+    /// Some of the queries of `group` heads from `head` on.
+    fn queries(&self, head: usize, group: usize, rows: Range<usize>) -> Queries<'a> {
         let Attention { n_head, head_dim, scale, window, blocks, .. } = self.a;
-        let group = self.a.group();
         Queries {
             q: self.q,
             n_head,
             head_dim,
-            head: g * group,
+            head,
             group,
             first: self.first,
             window: window.unwrap_or(usize::MAX),
@@ -236,8 +235,9 @@ impl<'a> Call<'a> {
     /// Tasks are heads × chunks of positions.
     fn few(&self, room: &mut [f32], out: &mut [f32]) {
         let (a, kernels) = (self.a, self.kernels);
-        let rows = self.tokens * a.group();
-        let see = self.queries(0, 0..rows).see();
+        let group = a.group();
+        let rows = self.tokens * group;
+        let see = self.queries(0, group, 0..rows).see();
         let begin = see.start / CHUNK;
         let pieces = see.end.div_ceil(CHUNK) - begin;
         let chunk = pieces.div_ceil(a.chunks());
@@ -251,7 +251,7 @@ impl<'a> Call<'a> {
         kernels.pool.run(a.n_head_kv * blocks * n_chunks, |thread, task| {
             let (c, block, g) = (task % n_chunks, task / n_chunks % blocks, task / n_chunks / blocks);
             let keys = see.start.max((begin + c * chunk) * CHUNK)..see.end.min((begin + (c + 1) * chunk) * CHUNK);
-            let queries = self.queries(g, block * FEW..rows.min((block + 1) * FEW));
+            let queries = self.queries(g * group, group, block * FEW..rows.min((block + 1) * FEW));
             let (k, v) = self.cached(g);
             (kernels.table.attend_few)(
                 &queries,
@@ -291,19 +291,21 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Tasks are heads × blocks of queries, those that see most first.
+    /// Tasks are heads × blocks of queries, those that see most first. Heads that share keys are one, unless each sees others.
     fn many(&self, out: &mut [f32]) {
         let (a, kernels) = (self.a, self.kernels);
-        let rows = self.tokens * a.group();
+        let group = if a.blocks.is_some() { 1 } else { a.group() };
+        let heads = a.n_head / group;
+        let rows = self.tokens * group;
         // Queries do not know which others are in their block: its size may depend on the threads.
-        let fair = (rows * a.n_head_kv).div_ceil(BLOCKS * kernels.threads());
+        let fair = (rows * heads).div_ceil(BLOCKS * kernels.threads());
         let block = fair.max(MIN_BLOCK).next_multiple_of(32).min(block_rows(a.head_dim));
         let blocks = rows.div_ceil(block);
         let out = Shared::new(out);
-        kernels.pool.run(blocks * a.n_head_kv, |thread, task| {
-            let (b, g) = (blocks - 1 - task / a.n_head_kv, task % a.n_head_kv);
-            let queries = self.queries(g, b * block..rows.min((b + 1) * block));
-            let (k, v) = self.cached(g);
+        kernels.pool.run(blocks * heads, |thread, task| {
+            let (b, head) = (blocks - 1 - task / heads, task % heads * group);
+            let queries = self.queries(head, group, b * block..rows.min((b + 1) * block));
+            let (k, v) = self.cached(head / a.group());
             (kernels.table.attend)(&queries, k, v, &mut kernels.room(thread)[0].attention, &mut |i, values| {
                 let at = queries.index(i) * a.head_dim;
                 // SAFETY: each query is in one block, and has its own values.

@@ -136,6 +136,14 @@ impl<'a> Queries<'a> {
         self.head + (self.rows.start + i) % self.group
     }
 
+    /// Keys of a tile of [`many`]: whole blocks where some fit, so that those which no query sees are left out.
+    fn tile_len(&self) -> usize {
+        match self.blocks {
+            Some(blocks) if blocks.len <= KEYS && self.window == usize::MAX => KEYS / blocks.len * blocks.len,
+            _ => KEYS,
+        }
+    }
+
     /// Whether blocks leave one of `keys` to one of `rows`; not every such row need be told from the others.
     fn leave(&self, rows: Range<usize>, keys: Range<usize>) -> bool {
         let Some(blocks) = self.blocks else { return true };
@@ -236,9 +244,9 @@ pub(crate) fn many<S: Simd>(
     room.max.fill(f32::MIN);
     room.sum.fill(0.0);
 
-    let seen = queries.see();
-    for tile in seen.start / KEYS..seen.end.div_ceil(KEYS) {
-        let keys = seen.start.max(tile * KEYS)..seen.end.min((tile + 1) * KEYS);
+    let (seen, len) = (queries.see(), queries.tile_len());
+    for tile in seen.start / len..seen.end.div_ceil(len) {
+        let keys = seen.start.max(tile * len)..seen.end.min((tile + 1) * len);
         if !queries.leave(0..n, keys.clone()) {
             continue;
         }
@@ -311,7 +319,19 @@ unsafe fn through<S: Simd, const NV: usize, const NC: usize>(
     let keys = seen.start - tile.start..seen.end - tile.start;
     let panel = rows.start * dim;
 
-    // Scores; behind the last key those of whatever the tile has there, which are not looked at.
+    let masked = seen.start < latest.start || seen.end > earliest.end;
+    let whole = keys.start.is_multiple_of(NC) && keys.end.is_multiple_of(NC);
+    // Whether all scores are of keys that all queries see: their largest then comes out of registers.
+    let plain = whole && !masked && queries.blocks.is_none();
+
+    // Scores; behind the last key those of whatever the tile has there, which are not looked at. The largest begins as a
+    // number, so that even where no key is seen yet nothing is ∞ − ∞.
+    let (max, sum) = (room.max[rows.start..].as_mut_ptr(), room.sum[rows.start..].as_mut_ptr());
+    let mut largest = [s.splat(0.0); NV];
+    for v in 0..NV {
+        // SAFETY: `max` has room for whole panels.
+        largest[v] = unsafe { s.load(max.add(v * S::LANES)) };
+    }
     let q = room.q[panel..].as_ptr();
     for j in (keys.start / NC * NC..keys.end).step_by(NC) {
         let mut key = [q; NC];
@@ -324,11 +344,14 @@ unsafe fn through<S: Simd, const NV: usize, const NC: usize>(
             for (v, scores) in scores.into_iter().enumerate() {
                 for (c, score) in scores.into_iter().enumerate() {
                     s.store(room.scores[(j + c) * wide + v * S::LANES..].as_mut_ptr(), score);
+                    if plain {
+                        largest[v] = s.max(largest[v], score);
+                    }
                 }
             }
         }
     }
-    if seen.start < latest.start || seen.end > earliest.end {
+    if masked {
         for (lane, i) in rows.clone().enumerate() {
             let sees = queries.sees(i);
             let begin = sees.start.clamp(seen.start, seen.end) - tile.start;
@@ -338,7 +361,6 @@ unsafe fn through<S: Simd, const NV: usize, const NC: usize>(
             }
         }
     }
-
     if queries.blocks.is_some() {
         for (lane, i) in rows.clone().enumerate() {
             queries.hidden(i, seen.clone(), |hidden| {
@@ -349,19 +371,16 @@ unsafe fn through<S: Simd, const NV: usize, const NC: usize>(
         }
     }
 
-    // Weights. The largest score begins as a number, so that even where no key is seen yet nothing is ∞ − ∞.
+    // Weights.
     let scores = room.scores.as_mut_ptr();
-    let (max, sum) = (room.max[rows.start..].as_mut_ptr(), room.sum[rows.start..].as_mut_ptr());
     let mut shrink = [s.splat(1.0); NV];
     // SAFETY: every key has two vectors of scores; `max` and `sum` have room for whole panels.
     unsafe {
-        let mut largest = [s.splat(0.0); NV];
-        for v in 0..NV {
-            largest[v] = s.load(max.add(v * S::LANES));
-        }
-        for j in keys.clone() {
-            for v in 0..NV {
-                largest[v] = s.max(largest[v], s.load(scores.add(j * wide + v * S::LANES)));
+        if !plain {
+            for j in keys.clone() {
+                for v in 0..NV {
+                    largest[v] = s.max(largest[v], s.load(scores.add(j * wide + v * S::LANES)));
+                }
             }
         }
         let mut sums = [s.splat(0.0); NV];
