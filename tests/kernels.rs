@@ -536,6 +536,50 @@ fn keys_are_read_where_a_head_sees_them() {
     }
 }
 
+/// The same bits, whichever way and in whichever type.
+#[test]
+fn a_ring_gives_what_a_full_cache_gives() {
+    const N_CTX: usize = 1000;
+    let mut rng = Rng::new(8);
+    let tokens = [40, 1, 1, 3, 90, 17, 1, 100, 64, 1, 100, 100, 2, 96];
+    let cases = [
+        (DType::F32, 32, Some(1), None),
+        (DType::F16, 40, Some(50), None),
+        (DType::Q8_0, 64, Some(97), None),
+        (DType::Q4_0, 32, Some(190), None),
+        (DType::F16, 16, Some(100), Some(Blocks { len: 8, local: 2, stride: 4, shift: 1 })),
+    ];
+    for (dtype, head_dim, window, blocks) in cases {
+        let a = Attention { n_head: 6, n_head_kv: 2, head_dim, scale: 0.3, window, blocks };
+        let rows = [a.cache_rows(N_CTX, 100), N_CTX];
+        assert!(rows[0] <= window.unwrap_or(0) + 99 + 95 && rows[0].is_multiple_of(96), "{rows:?}");
+        let row_bytes = head_dim / dtype.block_len() * dtype.block_bytes();
+        let total: usize = tokens.iter().sum();
+        let new = |rng: &mut Rng, heads: usize| rng.normals(total * heads * head_dim, 1.0);
+        let (q, k, v) = (new(&mut rng, 6), new(&mut rng, 2), new(&mut rng, 2));
+        each_isa(|kernels| {
+            let outs = rows.map(|n_rows| {
+                // What was never written is no number.
+                let [mut keys, mut values] = [(); 2].map(|()| vec![0xff; 2 * n_rows * row_bytes]);
+                let mut room = vec![0.0; a.room(N_CTX, 100)];
+                let (mut first, mut out) = (0, vec![0.0; q.len()]);
+                for n in tokens {
+                    let of = |heads: usize| first * heads * head_dim..(first + n) * heads * head_dim;
+                    kernels.append(a, dtype, first, &k[of(2)], &mut keys);
+                    kernels.append(a, dtype, first, &v[of(2)], &mut values);
+                    let [keys, values] = [&keys, &values]
+                        .map(|bytes| Matrix::new(dtype, 2 * n_rows, head_dim, bytes).expect("the size is right"));
+                    kernels.attention(a, first, &q[of(6)], keys, values, &mut room, &mut out[of(6)]);
+                    first += n;
+                }
+                out
+            });
+            assert!(outs[0].iter().all(|x| x.is_finite()));
+            assert!(outs[0] == outs[1], "{kernels:?} {a:?}");
+        });
+    }
+}
+
 #[test]
 fn what_is_appended_is_what_is_read() {
     let rows = Rng::new(4).normals(3 * 2 * 32, 1.0);

@@ -4,7 +4,7 @@ use phi_quant::codec;
 use phi_tensor::{DType, Matrix};
 
 use crate::Kernels;
-use crate::arch::{Cached, FEW, Queries, Rows, block_rows};
+use crate::arch::{Cached, FEW, Queries, RING, Rows, block_rows};
 use crate::pool::Shared;
 
 /// The largest head that a thread has room for. Real ones have 64 to 256.
@@ -34,7 +34,7 @@ pub struct Attention {
     pub head_dim: usize,
     /// Factor on each score.
     pub scale: f32,
-    /// How many keys a query sees, itself included; all when `None`.
+    /// How many keys a query sees, itself included, and at least that; all when `None`.
     pub window: Option<usize>,
     /// Which of them each head sees, by blocks; all when `None`.
     pub blocks: Option<Blocks>,
@@ -69,8 +69,8 @@ impl Blocks {
     }
 }
 
-/// One layer's keys, or values: row `g · n_ctx + p` is that of head `g` and position `p`, `[n_head_kv, n_ctx, head_dim]`,
-/// packed. What a task reads of a head lies in one piece.
+/// One layer's keys, or values: row `g · n_rows + p mod n_rows` is that of head `g` and position `p`,
+/// `[n_head_kv, n_rows, head_dim]`, packed. What a task reads of a head lies in one piece, or, in a ring, in two.
 pub type KvRows<'a> = Matrix<'a>;
 
 impl Attention {
@@ -87,6 +87,21 @@ impl Attention {
     /// Chunks that positions are cut into, at most.
     fn chunks(&self) -> usize {
         (TASKS / self.n_head_kv).clamp(1, TASKS / 4)
+    }
+
+    /// Rows of a head's keys, and of its values, for contexts of `n_ctx` and batches of `n_batch`: one for each position, or,
+    /// where a window leaves most of them out, a ring for those that a batch sees.
+    pub fn cache_rows(&self, n_ctx: usize, n_batch: usize) -> usize {
+        let Some(window) = self.window else { return n_ctx };
+        // What the first of a batch sees, itself included, and the others.
+        let seen = window.saturating_add(n_batch.max(1) - 1);
+        n_ctx.min(seen.checked_next_multiple_of(RING).unwrap_or(usize::MAX))
+    }
+
+    /// Whether `n_rows` rows hold all that `tokens` tokens from position `first` on see.
+    fn is_held(&self, n_rows: usize, first: usize, tokens: usize) -> bool {
+        first + tokens <= n_rows
+            || self.window.is_some_and(|window| (window - 1).saturating_add(tokens) <= n_rows && n_rows.is_multiple_of(RING))
     }
 
     /// Keys that are read to compute one token alone at position `p`, those of all key heads together.
@@ -112,22 +127,25 @@ impl Attention {
 }
 
 impl Kernels {
-    /// Packs `rows` behind the rows already there: position `first + t` of the cache becomes `rows[t]`.
+    /// Packs `rows` behind the rows already there: position `first + t` of the cache becomes `rows[t]`. In a ring, it takes
+    /// the place of a position that no window reaches any more.
     ///
     /// * `rows`: `[tokens, n_head_kv, head_dim]`
-    /// * `cache`: `[n_head_kv, n_ctx, head_dim]` in `dtype`
+    /// * `cache`: `[n_head_kv, n_rows, head_dim]` in `dtype`
     ///
     /// # Panics
-    /// When the cache has no such positions, or the type cannot be written.
+    /// When the cache has not the rows for it, or the type cannot be written.
     pub fn append(&self, a: Attention, dtype: DType, first: usize, rows: &[f32], cache: &mut [u8]) {
         let encode =
             codec(dtype).and_then(|codec| codec.encode).expect("a cache is only planned in types that can be written");
         let row_bytes = a.head_dim / dtype.block_len() * dtype.block_bytes();
         let tokens = rows.len() / (a.n_head_kv * a.head_dim);
         let head_bytes = cache.len() / a.n_head_kv;
+        let n_rows = head_bytes / row_bytes;
+        assert!(a.is_held(n_rows, first, tokens), "{n_rows} rows hold {tokens} tokens from position {first} on");
         let append = |g: usize, head: &mut [u8]| {
-            let head = &mut head[first * row_bytes..][..tokens * row_bytes];
-            for (t, bytes) in head.chunks_exact_mut(row_bytes).enumerate() {
+            for t in 0..tokens {
+                let bytes = &mut head[(first + t) % n_rows * row_bytes..][..row_bytes];
                 encode(&rows[(t * a.n_head_kv + g) * a.head_dim..][..a.head_dim], None, bytes);
             }
         };
@@ -175,8 +193,9 @@ impl Kernels {
         assert!(a.head_dim <= MAX_HEAD_DIM, "heads of {} are larger than {MAX_HEAD_DIM}", a.head_dim);
         assert!(a.n_head.is_multiple_of(a.n_head_kv), "{} heads share {} evenly", a.n_head, a.n_head_kv);
         for cache in [k, v] {
-            assert_eq!(cache.cols(), a.head_dim, "caches are [n_head_kv, n_ctx, head_dim]");
-            assert!(cache.rows() >= a.n_head_kv * (first + tokens), "position {} is cached", first + tokens - 1);
+            assert_eq!(cache.cols(), a.head_dim, "caches are [n_head_kv, n_rows, head_dim]");
+            let n_rows = cache.rows() / a.n_head_kv;
+            assert!(a.is_held(n_rows, first, tokens), "{n_rows} rows hold {tokens} tokens from position {first} on");
         }
         assert!(a.blocks.is_none_or(|b| b.len > 0 && b.local > 0), "a query sees its own block");
         let call = Call { kernels: self, a, tokens, first, q, k, v };
@@ -224,10 +243,10 @@ impl<'a> Call<'a> {
     /// Head `g` of the keys and of the values.
     fn cached(&self, g: usize) -> (Cached<'a>, Cached<'a>) {
         let head = |cache: KvRows<'a>| {
-            let n_ctx = cache.rows() / self.a.n_head_kv;
+            let n_rows = cache.rows() / self.a.n_head_kv;
             let (dtype, row_bytes, cols) = (cache.dtype(), cache.row_bytes(), cache.cols());
-            let bytes = cache.slice_rows(g * n_ctx, n_ctx).bytes();
-            let rows = Rows { bytes, row_bytes, rows: n_ctx, cols, dtype };
+            let bytes = cache.slice_rows(g * n_rows, n_rows).bytes();
+            let rows = Rows { bytes, row_bytes, rows: n_rows, cols, dtype };
             Cached { rows, unpack: (self.kernels.table.unpack)(dtype) }
         };
         (head(self.k), head(self.v))

@@ -2,7 +2,7 @@ use phi_gguf::{Header, Limit, names};
 use phi_kernels::{Attention, Blocks, MAX_HEAD_DIM};
 use phi_tensor::{Role, TokenId};
 
-use crate::{LongRope, ModelError, Rope, TensorProblem};
+use crate::{LongRope, ModelError, Rope, Sizes, TensorProblem};
 
 /// What a model is: sizes, and the variations between architectures as values.
 #[derive(Clone, PartialEq, Debug)]
@@ -175,6 +175,21 @@ impl Decoder {
             FeedForward::GeGelu { .. } => self.n_ff,
             FeedForward::Silu(_) | FeedForward::Gelu => 0,
         }
+    }
+
+    /// Rows that a layer's cache has for each head, in runs of these sizes.
+    pub fn cache_rows(&self, layer: usize, sizes: Sizes) -> usize {
+        self.attention(layer).cache_rows(sizes.n_ctx, sizes.n_batch)
+    }
+
+    /// Whether what the next token needs of the first `len` positions is still there when `written` are: rings have let go
+    /// of the earliest.
+    pub fn keeps(&self, len: usize, written: usize, sizes: Sizes) -> bool {
+        let held = |layer: usize| {
+            let first = self.window.map_or(0, |window| (len + 1).saturating_sub(window));
+            first + self.cache_rows(layer, sizes) >= written
+        };
+        len == 0 || (0..self.n_layer).all(held)
     }
 
     /// The attention of a layer.

@@ -84,7 +84,7 @@ pub fn forward<'s>(model: &Model, s: &'s mut State<Live>, k: &Kernels, pass: Pas
         rotate(k, cos, sin, pairs, d.head_dim, key);
         k.append(attention, sizes.k_type, first, key, &mut kv.k);
         k.append(attention, sizes.v_type, first, value, &mut kv.v);
-        let (keys, values) = kv.matrices(d.n_head_kv * sizes.n_ctx, d.head_dim, sizes);
+        let (keys, values) = kv.matrices(d.n_head_kv * d.cache_rows(i, sizes), d.head_dim, sizes);
         k.attention(attention, first, q, keys, values, parts, att);
         layer.attn_output.rows().add(k, k.quantize(att, d.q_width(), codes, sides), x);
 
@@ -223,7 +223,7 @@ impl GateUpWeights<Tensor> {
 }
 
 impl KvLayer<Live> {
-    /// The caches as matrices, `[n_head_kv · n_ctx, head_dim]`.
+    /// The caches as matrices, `[n_head_kv · n_rows, head_dim]`.
     fn matrices(&self, rows: usize, head_dim: usize, sizes: Sizes) -> (Matrix<'_>, Matrix<'_>) {
         let matrix =
             |dtype, bytes| Matrix::new(dtype, rows, head_dim, bytes).expect("the cache was planned in these sizes");

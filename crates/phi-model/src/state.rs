@@ -54,11 +54,11 @@ slots! {
 }
 
 slots! {
-    /// One layer's cache.
+    /// One layer's cache: a row for each position, or a ring of those that a window reaches ([`Decoder::cache_rows`]).
     pub struct KvLayer {
-        /// Rotated keys, `[n_head_kv, n_ctx, head_dim]`, packed as `k_type`.
+        /// Rotated keys, `[n_head_kv, n_rows, head_dim]`, packed as `k_type`.
         k: u8,
-        /// Values, `[n_head_kv, n_ctx, head_dim]`, packed as `v_type`.
+        /// Values, `[n_head_kv, n_rows, head_dim]`, packed as `v_type`.
         v: u8,
     }
 }
@@ -81,9 +81,10 @@ impl State<Planned> {
     pub fn of(d: &Decoder, sizes: Sizes) -> Self {
         let Sizes { n_ctx, n_batch, n_logits, k_type, v_type } = sizes;
         let rows = |name: &str, width: usize| Spec::new(name, &[n_batch, width]);
-        let cache = |name: String, dtype: DType| {
+        let cache = |part: &str, layer: usize, dtype: DType| {
             let row_bytes = dtype.row_bytes(d.head_dim as u64).expect("the type was chosen to fit a head");
-            Spec::reserved(name, &[d.n_head_kv, n_ctx, row_bytes as usize])
+            let dims = [d.n_head_kv, d.cache_rows(layer, sizes), row_bytes as usize];
+            Spec::reserved(format!("kv.{part}.{layer}"), &dims)
         };
         let (codes, sides) = Activations::room(n_batch, d.n_embd.max(d.q_width()).max(d.n_ff));
         State {
@@ -105,7 +106,7 @@ impl State<Planned> {
                 logits: Spec::new("logits", &[n_logits, d.n_vocab]),
             },
             kv: (0..d.n_layer)
-                .map(|i| KvLayer { k: cache(format!("kv.k.{i}"), k_type), v: cache(format!("kv.v.{i}"), v_type) })
+                .map(|layer| KvLayer { k: cache("k", layer, k_type), v: cache("v", layer, v_type) })
                 .collect(),
         }
     }

@@ -2,6 +2,9 @@
 
 use std::convert::Infallible;
 
+use phi_model::Decoder;
+use phi_tensor::DType;
+
 use crate::{Engine, Plan};
 
 impl Engine {
@@ -25,15 +28,22 @@ impl Engine {
     /// Bytes that are read to compute one token alone, at `position`: all weights once, but of an embedding that is not the
     /// head one row, and of the caches the keys and values that this position sees.
     pub fn token_bytes(&self, plan: &Plan, position: usize) -> u64 {
-        let (model, d, sizes) = (self.model(), self.decoder(), plan.state.sizes);
+        let model = self.model();
         let embedding = model.weights.token_embd.matrix();
         let unread = match model.weights.output {
             Some(_) => embedding.row_bytes() * (embedding.rows() - 1),
             None => 0,
         };
-        let row = |dtype: phi_tensor::DType| dtype.row_bytes(d.head_dim as u64).expect("the plan checked the type");
+        model.weight_bytes() - unread as u64 + plan.cached_bytes(self.decoder(), position)
+    }
+}
+
+impl Plan {
+    /// Bytes of keys and values that are read to compute one token alone, at `position`: those that this position sees.
+    pub fn cached_bytes(&self, d: &Decoder, position: usize) -> u64 {
+        let sizes = self.state.sizes;
+        let row = |dtype: DType| dtype.row_bytes(d.head_dim as u64).expect("the plan checked the type");
         let keys: usize = (0..d.n_layer).map(|layer| d.attention(layer).keys_read(position)).sum();
-        let cached = keys as u64 * (row(sizes.k_type) + row(sizes.v_type));
-        model.weight_bytes() - unread as u64 + cached
+        keys as u64 * (row(sizes.k_type) + row(sizes.v_type))
     }
 }

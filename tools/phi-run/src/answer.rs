@@ -113,7 +113,7 @@ pub(crate) fn prefill(session: &mut Session<'_>, prompt: &Prompt, io: &mut Io) -
     session.sync(&prompt.tokens, |progress| {
         let bar = bar.get_or_insert_with(|| Progress::tokens(io, progress.total as u64));
         bar.name(if progress.recomputing {
-            "the text outgrew the original context: computing it again"
+            "computing earlier text again"
         } else {
             "prompt"
         });

@@ -15,7 +15,8 @@
 //!
 //! Tiles begin at multiples of their length, and a key that a query does not see adds nothing, not even a rounding. So
 //! a query's result depends on its position and on the way taken, not on the queries computed with it. Where heads see
-//! blocks of positions, tiles that none of the queries at hand sees are left out.
+//! blocks of positions, tiles that none of the queries at hand sees are left out. Where a window moves over a ring, a tile
+//! is where its first position is: the sums are those of a cache that keeps everything.
 
 use std::ops::Range;
 
@@ -35,6 +36,10 @@ pub(crate) const KEYS: usize = 96;
 
 /// Keys of a tile of [`few`]: with heads of 128 they fill half of the smallest first-level caches.
 pub(crate) const FEW_KEYS: usize = 32;
+
+/// Rows of a ring come in these: tiles begin at multiples of their length, so that none goes beyond its end.
+pub(crate) const RING: usize = KEYS;
+const _: () = assert!(RING.is_multiple_of(FEW_KEYS));
 
 /// Heads are padded to whole vectors, of any instruction set.
 const PAD: usize = 16;
@@ -161,7 +166,7 @@ impl<'a> Queries<'a> {
     }
 }
 
-/// Keys, or values, of one head.
+/// Keys, or values, of one head. Position `p` is row `p mod rows`.
 #[derive(Clone, Copy)]
 pub(crate) struct Cached<'a> {
     pub(crate) rows: Rows<'a>,
@@ -169,9 +174,11 @@ pub(crate) struct Cached<'a> {
 }
 
 impl Cached<'_> {
-    /// Unpacks some rows, `stride` floats apart, and asks for those of the next tile, if there is one.
-    fn tile(&self, rows: Range<usize>, last: bool, stride: usize, out: &mut [f32]) {
-        let rows = self.rows.range(rows);
+    /// Unpacks the rows of some positions of one tile, `stride` floats apart, and asks for those of the next tile, if there
+    /// is one.
+    fn tile(&self, positions: Range<usize>, last: bool, stride: usize, out: &mut [f32]) {
+        let first = positions.start % self.rows.rows;
+        let rows = self.rows.range(first..first + positions.len());
         (self.unpack)(rows, if last { 0 } else { rows.bytes.len() }, stride, out);
     }
 }

@@ -32,7 +32,7 @@ use phi_tensor::DType;
 use crate::Isa;
 use formats::Format;
 
-pub(crate) use attention::{Cached, FEW, Queries, Room, block_rows};
+pub(crate) use attention::{Cached, FEW, Queries, RING, Room, block_rows};
 pub(crate) use sums::{Finish, PAD, Sums, Target, finish_few};
 pub(crate) use tile::{GROUP, PANEL, PANELS, Scratch, Tile};
 

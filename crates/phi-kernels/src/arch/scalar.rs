@@ -225,7 +225,8 @@ fn attend(
         if !queries.blocks.is_none_or(seen) {
             continue;
         }
-        unpack(k.rows.range(j..j + 1), queries.head_dim, row);
+        let at = j % k.rows.rows;
+        unpack(k.rows.range(at..at + 1), queries.head_dim, row);
         let score = dot(queries.query(i), row) * queries.scale;
         if score > max {
             let shrink = (max - score).exp2();
@@ -235,7 +236,7 @@ fn attend(
         }
         let weight = (score - max).exp2();
         sum += weight;
-        unpack(v.rows.range(j..j + 1), queries.head_dim, row);
+        unpack(v.rows.range(at..at + 1), queries.head_dim, row);
         axpy(weight, row, out);
     }
     put(max, sum, out);
