@@ -72,6 +72,7 @@ fn attention(c: &mut Criterion) {
             scale: 1.0 / (head_dim as f32).sqrt(),
             window: None,
             blocks: None,
+            paired: false,
         };
         let mut random = Rng::new(3);
         let rows = random.normals(N_CTX * n_head_kv * head_dim, 1.0);

@@ -38,6 +38,10 @@ pub struct Attention {
     pub window: Option<usize>,
     /// Which of them each head sees, by blocks; all when `None`.
     pub blocks: Option<Blocks>,
+    /// Whether heads come in pairs, as differential attention has them: query heads `2j` and `2j + 1` ask key heads `2m`
+    /// and `2m + 1`, with `m = j / (n_head / n_head_kv)`, and each takes the values of both, one behind the other. What
+    /// comes out is then twice as wide.
+    pub paired: bool,
 }
 
 /// Blocks of positions. Every head sees those nearest to a query, and from afar only every `stride`th, each head others.
@@ -77,6 +81,16 @@ impl Attention {
     /// Query heads that share a key head.
     fn group(&self) -> usize {
         self.n_head / self.n_head_kv
+    }
+
+    /// Values that a query takes from a position.
+    pub fn value_dim(&self) -> usize {
+        if self.paired { 2 * self.head_dim } else { self.head_dim }
+    }
+
+    /// Heads of values.
+    fn n_head_value(&self) -> usize {
+        if self.paired { self.n_head_kv / 2 } else { self.n_head_kv }
     }
 
     /// Whether so few tokens are computed that keys are read row by row, instead of in tiles for many queries at once.
@@ -122,7 +136,7 @@ impl Attention {
     pub fn room(&self, n_ctx: usize, n_batch: usize) -> usize {
         let tokens = n_batch.min(FEW / self.group()).max(1);
         let chunks = self.chunks().min(n_ctx.div_ceil(CHUNK));
-        if chunks > 1 { tokens * self.n_head * chunks * (self.head_dim + 2) } else { 0 }
+        if chunks > 1 { tokens * self.n_head * chunks * (self.value_dim() + 2) } else { 0 }
     }
 }
 
@@ -136,17 +150,39 @@ impl Kernels {
     /// # Panics
     /// When the cache has not the rows for it, or the type cannot be written.
     pub fn append(&self, a: Attention, dtype: DType, first: usize, rows: &[f32], cache: &mut [u8]) {
+        self.append_heads(a, (a.n_head_kv, a.head_dim), dtype, first, rows, cache);
+    }
+
+    /// [`Kernels::append`] for values, whose heads are fewer and wider than those of keys where they are paired.
+    ///
+    /// * `rows`: `[tokens, n_head_kv, head_dim]`, in either case
+    ///
+    /// # Panics
+    /// Those of `append`.
+    pub fn append_values(&self, a: Attention, dtype: DType, first: usize, rows: &[f32], cache: &mut [u8]) {
+        self.append_heads(a, (a.n_head_value(), a.value_dim()), dtype, first, rows, cache);
+    }
+
+    fn append_heads(
+        &self,
+        a: Attention,
+        (n_head, dim): (usize, usize),
+        dtype: DType,
+        first: usize,
+        rows: &[f32],
+        cache: &mut [u8],
+    ) {
         let encode =
             codec(dtype).and_then(|codec| codec.encode).expect("a cache is only planned in types that can be written");
-        let row_bytes = a.head_dim / dtype.block_len() * dtype.block_bytes();
-        let tokens = rows.len() / (a.n_head_kv * a.head_dim);
-        let head_bytes = cache.len() / a.n_head_kv;
+        let row_bytes = dim / dtype.block_len() * dtype.block_bytes();
+        let tokens = rows.len() / (n_head * dim);
+        let head_bytes = cache.len() / n_head;
         let n_rows = head_bytes / row_bytes;
         assert!(a.is_held(n_rows, first, tokens), "{n_rows} rows hold {tokens} tokens from position {first} on");
         let append = |g: usize, head: &mut [u8]| {
             for t in 0..tokens {
                 let bytes = &mut head[(first + t) % n_rows * row_bytes..][..row_bytes];
-                encode(&rows[(t * a.n_head_kv + g) * a.head_dim..][..a.head_dim], None, bytes);
+                encode(&rows[(t * n_head + g) * dim..][..dim], None, bytes);
             }
         };
         if a.few(tokens) {
@@ -162,8 +198,8 @@ impl Kernels {
     /// out[t, h] = Σ_j softmax_j(scale · q[t, h] · k[j, g]) · v[j, g],   j ≤ p,  p − j < window,  p = first + t
     /// ```
     ///
-    /// with `g = h / (n_head / n_head_kv)`, and only where `seen(p, j, h)` if there are [`Blocks`]. Scores are never
-    /// stored: the softmax runs along with the sums.
+    /// with `g = h / (n_head / n_head_kv)` (or as [`paired`](Attention::paired) heads have it), and only where
+    /// `seen(p, j, h)` if there are [`Blocks`]. Scores are never stored: the softmax runs along with the sums.
     ///
     /// Few tokens (decode) are cut into chunks of positions, whose sums are merged in their order; of many tokens
     /// (prefill) blocks of queries share each key. Both cut where positions say so, and neither asks how many threads
@@ -172,7 +208,7 @@ impl Kernels {
     /// * `q`: `[tokens, n_head, head_dim]`
     /// * `k`, `v`: the caches, positions `first + t` already appended
     /// * `room`: [`Attention::room`] or more, overwritten
-    /// * `out`: `[tokens, n_head, head_dim]`, overwritten
+    /// * `out`: `[tokens, n_head, value_dim]`, overwritten
     ///
     /// # Panics
     /// When the lengths do not fit, a head is larger than [`MAX_HEAD_DIM`], or blocks have no positions.
@@ -188,13 +224,14 @@ impl Kernels {
         out: &mut [f32],
     ) {
         let tokens = q.len() / (a.n_head * a.head_dim);
-        assert_eq!(q.len(), out.len(), "q and out are [tokens, n_head, head_dim]");
+        assert_eq!(out.len(), tokens * a.n_head * a.value_dim(), "out is [tokens, {}, {}]", a.n_head, a.value_dim());
         assert_eq!(q.len(), tokens * a.n_head * a.head_dim, "q is [tokens, {}, {}]", a.n_head, a.head_dim);
-        assert!(a.head_dim <= MAX_HEAD_DIM, "heads of {} are larger than {MAX_HEAD_DIM}", a.head_dim);
+        assert!(a.value_dim() <= MAX_HEAD_DIM, "heads of {} are larger than {MAX_HEAD_DIM}", a.value_dim());
         assert!(a.n_head.is_multiple_of(a.n_head_kv), "{} heads share {} evenly", a.n_head, a.n_head_kv);
-        for cache in [k, v] {
-            assert_eq!(cache.cols(), a.head_dim, "caches are [n_head_kv, n_rows, head_dim]");
-            let n_rows = cache.rows() / a.n_head_kv;
+        assert!(!a.paired || a.n_head_kv.is_multiple_of(2), "{} heads are pairs", a.n_head_kv);
+        for (cache, heads, dim) in [(k, a.n_head_kv, a.head_dim), (v, a.n_head_value(), a.value_dim())] {
+            assert_eq!(cache.cols(), dim, "a cache is [{heads}, n_rows, {dim}]");
+            let n_rows = cache.rows() / heads;
             assert!(a.is_held(n_rows, first, tokens), "{n_rows} rows hold {tokens} tokens from position {first} on");
         }
         assert!(a.blocks.is_none_or(|b| b.len > 0 && b.local > 0), "a query sees its own block");
@@ -226,11 +263,14 @@ impl<'a> Call<'a> {
     fn queries(&self, g: usize, rows: Range<usize>) -> Queries<'a> {
         let Attention { n_head, head_dim, scale, window, blocks, .. } = self.a;
         let group = self.a.group();
+        let (head, step) = if self.a.paired { (g / 2 * 2 * group + g % 2, 2) } else { (g * group, 1) };
         Queries {
             q: self.q,
             n_head,
             head_dim,
-            head: g * group,
+            value_dim: self.a.value_dim(),
+            head,
+            step,
             group,
             first: self.first,
             window: window.unwrap_or(usize::MAX),
@@ -240,16 +280,17 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Head `g` of the keys and of the values.
+    /// Head `g` of the keys, and the values that belong to it.
     fn cached(&self, g: usize) -> (Cached<'a>, Cached<'a>) {
-        let head = |cache: KvRows<'a>| {
-            let n_rows = cache.rows() / self.a.n_head_kv;
+        let head = |cache: KvRows<'a>, heads: usize| {
+            let n_rows = cache.rows() / heads;
+            let g = g * heads / self.a.n_head_kv;
             let (dtype, row_bytes, cols) = (cache.dtype(), cache.row_bytes(), cache.cols());
             let bytes = cache.slice_rows(g * n_rows, n_rows).bytes();
             let rows = Rows { bytes, row_bytes, rows: n_rows, cols, dtype };
             Cached { rows, unpack: (self.kernels.table.unpack)(dtype) }
         };
-        (head(self.k), head(self.v))
+        (head(self.k, self.a.n_head_kv), head(self.v, self.a.n_head_value()))
     }
 
     /// Tasks are heads × chunks of positions.
@@ -263,7 +304,8 @@ impl<'a> Call<'a> {
         let n_chunks = pieces.div_ceil(chunk);
         // One token's heads may be more than a task takes.
         let blocks = rows.div_ceil(FEW);
-        let part = a.head_dim + 2;
+        let dim = a.value_dim();
+        let part = dim + 2;
         let n_heads = self.tokens * a.n_head;
         let parts = if n_chunks > 1 { &mut room[..n_heads * n_chunks * part] } else { &mut [] };
         let (shared, shared_parts) = (Shared::new(&mut *out), Shared::new(&mut *parts));
@@ -283,7 +325,7 @@ impl<'a> Call<'a> {
                     if n_chunks == 1 {
                         // SAFETY: each query has a task, and its own values.
                         #[expect(unsafe_code, reason = "tasks write heads of several tokens")]
-                        let out = unsafe { shared.slice(at * a.head_dim..(at + 1) * a.head_dim) };
+                        let out = unsafe { shared.slice(at * dim..(at + 1) * dim) };
                         let factor = 1.0 / sum;
                         out.iter_mut().zip(values).for_each(|(out, value)| *out = value * factor);
                     } else {
@@ -298,7 +340,7 @@ impl<'a> Call<'a> {
             );
         });
         if n_chunks > 1 {
-            for (out, parts) in out.chunks_exact_mut(a.head_dim).zip(parts.chunks_exact(n_chunks * part)) {
+            for (out, parts) in out.chunks_exact_mut(dim).zip(parts.chunks_exact(n_chunks * part)) {
                 let parts = || parts.chunks_exact(part);
                 let max = parts().fold(f32::MIN, |max, part| max.max(part[0]));
                 let sum: f32 = parts().map(|part| (part[0] - max).exp2() * part[1]).sum();
@@ -316,7 +358,7 @@ impl<'a> Call<'a> {
         let rows = self.tokens * a.group();
         // Queries do not know which others are in their block: its size may depend on the threads.
         let fair = (rows * a.n_head_kv).div_ceil(BLOCKS * kernels.threads());
-        let block = fair.max(MIN_BLOCK).next_multiple_of(32).min(block_rows(a.head_dim));
+        let block = fair.max(MIN_BLOCK).next_multiple_of(32).min(block_rows(a.value_dim()));
         let blocks = rows.div_ceil(block);
         let out = Shared::new(out);
         kernels.pool.run(blocks * a.n_head_kv, |thread, task| {
@@ -324,10 +366,10 @@ impl<'a> Call<'a> {
             let queries = self.queries(g, b * block..rows.min((b + 1) * block));
             let (k, v) = self.cached(g);
             (kernels.table.attend)(&queries, k, v, &mut kernels.room(thread)[0].attention, &mut |i, values| {
-                let at = queries.index(i) * a.head_dim;
+                let at = queries.index(i) * a.value_dim();
                 // SAFETY: each query is in one block, and has its own values.
                 #[expect(unsafe_code, reason = "tasks write heads of several tokens")]
-                unsafe { out.slice(at..at + a.head_dim) }.copy_from_slice(values);
+                unsafe { out.slice(at..at + a.value_dim()) }.copy_from_slice(values);
             });
         });
     }

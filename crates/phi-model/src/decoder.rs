@@ -203,6 +203,7 @@ impl Decoder {
             scale: self.scales.attention,
             window: self.window,
             blocks: sparse.map(|sparse| sparse.blocks),
+            paired: false,
         }
     }
 }
