@@ -21,7 +21,7 @@ const ARROWS: &[Line] = &[
     ("kernels", 2, &["tensor", "quant"], "`arch/`, `pool.rs`, `activations.rs`, `attention.rs`, `matmul.rs`"),
     ("text", 2, &["tensor", "gguf"], "forbid"),
     ("model", 3, &["tensor", "memory", "gguf", "quant", "kernels"], "forbid"),
-    ("convert", 3, &["tensor", "gguf", "text"], "forbid"),
+    ("convert", 3, &["tensor", "gguf", "quant", "text"], "forbid"),
     ("runtime", 4, &["tensor", "memory", "gguf", "quant", "kernels", "text", "model"], "forbid"),
     ("plan", 5, &["tensor", "gguf", "model", "convert", "runtime"], "forbid"),
     ("run", 6, &["quant", "convert", "runtime", "plan", "cli"], "forbid"),

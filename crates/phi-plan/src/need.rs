@@ -1,3 +1,4 @@
+use phi_model::Decoder;
 use phi_runtime::{DType, Plan, RunOptions};
 
 use crate::{Error, Quant, Subject, Weights};
@@ -142,7 +143,8 @@ impl Subject {
     pub fn need(&self, asked: &Asked) -> Result<Need, Error> {
         let parts = self.weights(asked.quant);
         let plan = Plan::of(&self.decoder, parts.bytes, self.n_tokens, &asked.run)?;
-        let seen = |n_rows: usize| self.decoder.window.map_or(n_rows, |window| window.min(n_rows));
+        // Which blocks heads leave out depends on the position, and is not worth counting here.
+        let dense = Decoder { sparse: None, ..self.decoder.clone() };
         Ok(Need {
             weights: parts.bytes,
             kv: plan.kv_bytes().saturating_mul(asked.sequences.max(1) as u64),
@@ -150,7 +152,7 @@ impl Subject {
             base: plan.base_bytes(),
             n_ctx: plan.n_ctx(),
             kv_per_token: plan.caches().iter().map(|(_, bytes)| bytes).sum(),
-            kv_read: plan.caches().iter().map(|&(n_rows, bytes)| seen(n_rows) as u64 * bytes).sum(),
+            kv_read: plan.cached_bytes(&dense, plan.n_ctx() - 1),
             parts,
             plan,
         })

@@ -129,9 +129,14 @@ impl Plan {
         self.rows().iter().fold(0, |sum, row| sum.saturating_add(row.bytes))
     }
 
-    /// Bytes of keys and values, when the context is full.
+    /// Bytes of keys and values when the context is full, and of what recurrences keep.
     pub fn kv_bytes(&self) -> u64 {
-        let rows = self.state.kv.iter().flat_map(|layer| layer.rows());
+        self.state.kept().fold(0, |sum, row| sum.saturating_add(row.content_bytes()))
+    }
+
+    /// Bytes of what recurrences keep, whatever the context.
+    pub fn recurrence_bytes(&self) -> u64 {
+        let rows = self.state.recurrences.iter().flat_map(|layer| layer.rows());
         rows.fold(0, |sum, row| sum.saturating_add(row.content_bytes()))
     }
 
