@@ -139,6 +139,21 @@ fn windows_are_rings() {
     }
 }
 
+/// One layer's cache grows, eight have rings, nine a state; and eight layers read the one that grows.
+#[test]
+fn flash_hardly_grows() {
+    let subject = Subject::known("phi-4-mini-flash").unwrap();
+    for (n_ctx, n_batch, n_rows) in [(4096, 512, 1056), (65_536, 64, 576), (262_144, 512, 1056)] {
+        let asked = Asked::new(Quant::of(FileType::Q4_K_M)).with_ctx(n_ctx).with_batch(n_batch);
+        let need = subject.need(&asked).unwrap();
+        let states = 9 * 5120 * (3 + 16) * 4;
+        assert_eq!(need.plan.caches(), [(n_ctx, 5120), (n_rows, 40_960)]);
+        assert_eq!(need.plan.recurrence_bytes(), states);
+        assert_eq!(need.kv, n_ctx as u64 * 5120 + n_rows as u64 * 40_960 + states);
+        assert_eq!(need.kv_read, 8 * n_ctx as u64 * 5120 + 512 * 40_960 + states);
+    }
+}
+
 #[test]
 fn batches_and_logits_are_what_compute_is() {
     let subject = Subject::known("phi-4-mini").unwrap();
