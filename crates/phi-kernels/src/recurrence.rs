@@ -85,22 +85,22 @@ impl Kernels {
         assert_eq!(before.len(), (width - 1) * channels, "inputs before are [{}, {channels}]", width - 1);
         assert!(x.len() == y.len() && x.len().is_multiple_of(channels), "x and y are [tokens, {channels}]");
         let (tokens, earlier) = (x.len() / channels, width - 1);
-        // Input `i` of those before and these in a row.
-        let input = |before: &[f32], i: usize, c: usize| match i.checked_sub(earlier) {
-            Some(t) => x[t * channels + c],
-            None => before[i * channels + c],
-        };
         // Plain code, for it is next to nothing beside the matrices.
         let kept = &*before;
         self.rows(channels, y, |first, y| {
             for (t, y) in (first..).zip(y.chunks_exact_mut(channels)) {
-                for (c, (y, w)) in y.iter_mut().zip(w.chunks_exact(width)).enumerate() {
-                    let mut sum = f32::from_le_bytes(b[c]);
-                    for (k, w) in w.iter().enumerate() {
-                        sum += f32::from_le_bytes(*w) * input(kept, t + k, c);
+                y.iter_mut().zip(b).for_each(|(y, b)| *y = f32::from_le_bytes(*b));
+                for k in 0..width {
+                    let (from, row) = match (t + k).checked_sub(earlier) {
+                        Some(row) => (x, row),
+                        None => (kept, t + k),
+                    };
+                    let row = &from[row * channels..][..channels];
+                    for ((y, w), x) in y.iter_mut().zip(w.chunks_exact(width)).zip(row) {
+                        *y += f32::from_le_bytes(w[k]) * x;
                     }
-                    *y = sum / (1.0 + (-sum).exp());
                 }
+                y.iter_mut().for_each(|y| *y /= 1.0 + (-*y).exp());
             }
         });
         // Of fewer tokens than are kept, some from before stay; each comes from a place not yet written.
