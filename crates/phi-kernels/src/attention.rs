@@ -121,7 +121,7 @@ impl Attention {
     /// Keys that are read to compute one token alone at position `p`, those of all key heads together.
     pub fn keys_read(&self, p: usize) -> usize {
         let seen = self.window.map_or(0, |window| (p + 1).saturating_sub(window))..p + 1;
-        let Some(blocks) = self.blocks else { return self.n_head_kv * seen.len() };
+        let Some(blocks) = self.blocks else { return self.n_head_kv.saturating_mul(seen.len()) };
         let near = blocks.near(p).max(seen.start);
         let far = (seen.start / blocks.len..near.div_ceil(blocks.len)).map(|b| {
             let sees = |g: usize| (g * self.group()..(g + 1) * self.group()).any(|h| blocks.far(b, h));

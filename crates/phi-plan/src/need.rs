@@ -84,7 +84,7 @@ impl Need {
     /// what it sees of the cache of one sequence.
     pub fn token_bytes(&self) -> u64 {
         let unread = if self.parts.tied { 0 } else { self.parts.embedding };
-        self.weights - unread + self.kv_read
+        (self.weights - unread).saturating_add(self.kv_read)
     }
 
     /// Whether it goes into so many bytes.

@@ -47,7 +47,7 @@ impl Plan {
         let sizes = self.state.sizes;
         let row = |dtype: DType| dtype.row_bytes(d.head_dim as u64).expect("the plan checked the type");
         let layers = (0..d.n_layer).filter(|&layer| d.attends(layer));
-        let keys: usize = layers.map(|layer| d.attention(layer).keys_read(position)).sum();
-        keys as u64 * (row(sizes.k_type) + row(sizes.v_type)) + self.recurrence_bytes()
+        let keys = layers.map(|layer| d.attention(layer).keys_read(position) as u64).fold(0, u64::saturating_add);
+        keys.saturating_mul(row(sizes.k_type) + row(sizes.v_type)).saturating_add(self.recurrence_bytes())
     }
 }
