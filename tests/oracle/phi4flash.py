@@ -206,10 +206,10 @@ def logits(c, tensors, tokens, wrong=()):
 
 
 #: What might be done wrong, and the first position that shows it. At the first, input and output weights of a state only
-#: meet in their product, and all heads see the same, whose difference a norm makes what it was.
+#: meet in their product.
 WRONG = {
     "halves": 0, "taps": 0, "b_c": 1, "dt_bias": 0, "memory_d": 0, "memory_gated": 0, "first_memory": 0, "gate_up": 0,
-    "groups": 0, "lambda": 1, "depth": 0, "sub_norm": 0, "share": 0, "first_keys": 0, "window": 8,
+    "groups": 0, "lambda": 0, "depth": 0, "sub_norm": 0, "share": 0, "first_keys": 0, "window": 8,
 }  # fmt: skip
 
 
