@@ -609,10 +609,10 @@ fn paired_heads_take_the_values_of_both() {
             let [mut k, mut v, mut half] = [(); 3].map(|()| vec![0; bytes]);
             kernels.append(alone, dtype, 0, &rows[0], &mut k);
             kernels.append_values(pairs, dtype, 0, &rows[1], &mut v);
-            let matrix = |bytes, heads, dim| Matrix::new(dtype, heads * n_rows, dim, bytes).expect("the size is right");
             let mut room = vec![0.0; pairs.room(n_rows, tokens)];
             let mut got = vec![0.0; 2 * q.len()];
-            let (keys, values) = (matrix(&k, n_head_kv, head_dim), matrix(&v, n_head_kv / 2, 2 * head_dim));
+            let keys = Matrix::new(dtype, n_head_kv * n_rows, head_dim, &k).expect("the size is right");
+            let values = Matrix::new(dtype, n_head_kv / 2 * n_rows, 2 * head_dim, &v).expect("the size is right");
             kernels.attention(pairs, first, &q, keys, values, &mut room, &mut got);
             for side in [0, 1] {
                 let of_side = rows[1].chunks_exact(2 * head_dim);
@@ -620,7 +620,7 @@ fn paired_heads_take_the_values_of_both() {
                     of_side.flat_map(|pair| [&pair[side * head_dim..][..head_dim]; 2].concat()).collect();
                 kernels.append(alone, dtype, 0, &of_side, &mut half);
                 let mut want = vec![0.0; q.len()];
-                let values = matrix(&half, n_head_kv, head_dim);
+                let values = Matrix::new(dtype, n_head_kv * n_rows, head_dim, &half).expect("the size is right");
                 kernels.attention(alone, first, &q_alone, keys, values, &mut room, &mut want);
                 for t in 0..tokens {
                     for h in 0..n_head {
