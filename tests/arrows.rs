@@ -18,7 +18,12 @@ const ARROWS: &[Line] = &[
     ("gguf", 1, &["tensor"], "one map"),
     ("quant", 1, &["tensor"], "forbid"),
     ("testkit", 1, &["tensor"], "forbid"),
-    ("kernels", 2, &["tensor", "quant"], "`arch/`, `pool.rs`, `activations.rs`, `attention.rs`, `matmul.rs`, `recurrence.rs`"),
+    (
+        "kernels",
+        2,
+        &["tensor", "quant"],
+        "`arch/`, `pool.rs`, `activations.rs`, `attention.rs`, `matmul.rs`, `recurrence.rs`",
+    ),
     ("text", 2, &["tensor", "gguf"], "forbid"),
     ("model", 3, &["tensor", "memory", "gguf", "quant", "kernels"], "forbid"),
     ("convert", 3, &["tensor", "gguf", "quant", "text"], "forbid"),

@@ -78,10 +78,8 @@ fn going_back_computes_again() {
         session.sync(&sequence, go_on).unwrap();
         assert_eq!((session.tokens(), session.prompt_tally().tokens), (&sequence[..], computed));
         let got = last_logits(&mut session, &[TokenId(7)]);
-        let fresh = last_logits(
-            &mut phi_tests::models::session(&engine, &options),
-            &[&sequence[..], &[TokenId(7)]].concat(),
-        );
+        let fresh =
+            last_logits(&mut phi_tests::models::session(&engine, &options), &[&sequence[..], &[TokenId(7)]].concat());
         let difference = max_difference(&got, &fresh);
         assert!(difference <= TOLERANCE, "{keep} of {len}: {difference:e}");
         // Without the token that was added.
@@ -103,8 +101,5 @@ fn one_cache_grows() {
     assert_eq!(short.recurrence_bytes(), 4 * 64 * (3 + 16) * 4);
     assert_eq!(long.kv_bytes() - short.kv_bytes(), 3600 * 64);
     // The end of the context reads the grown cache in three layers, and of each ring what the window has.
-    assert_eq!(
-        long.cached_bytes(engine.decoder(), 3999),
-        3 * 4000 * 64 + 3 * 8 * 64 + long.recurrence_bytes()
-    );
+    assert_eq!(long.cached_bytes(engine.decoder(), 3999), 3 * 4000 * 64 + 3 * 8 * 64 + long.recurrence_bytes());
 }

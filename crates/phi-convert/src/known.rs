@@ -108,7 +108,9 @@ mod tests {
         for known in Known::all() {
             let config = known.config().unwrap();
             match Layout::of(&config) {
-                Ok(layout) => assert!(["phi2", "phi3", "phi3small", "phi4flash"].contains(&layout.arch), "{}", known.name),
+                Ok(layout) => {
+                    assert!(["phi2", "phi3", "phi3small", "phi4flash"].contains(&layout.arch), "{}", known.name)
+                }
                 Err(error) => assert!(matches!(error.problem, Problem::Architecture { .. }), "{error}"),
             }
         }

@@ -115,7 +115,9 @@ impl Attention {
     /// Whether `n_rows` rows hold all that `tokens` tokens from position `first` on see.
     fn is_held(&self, n_rows: usize, first: usize, tokens: usize) -> bool {
         first + tokens <= n_rows
-            || self.window.is_some_and(|window| (window - 1).saturating_add(tokens) <= n_rows && n_rows.is_multiple_of(RING))
+            || self
+                .window
+                .is_some_and(|window| (window - 1).saturating_add(tokens) <= n_rows && n_rows.is_multiple_of(RING))
     }
 
     /// Keys that are read to compute one token alone at position `p`, those of all key heads together.

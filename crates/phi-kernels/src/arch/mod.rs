@@ -85,15 +85,8 @@ pub(crate) type RmsNorm = fn(x: &[f32], w: &[[u8; 4]], eps: f32, out: &mut [f32]
 pub(crate) type LayerNorm = fn(x: &[f32], w: &[[u8; 4]], b: &[[u8; 4]], eps: f32, out: &mut [f32]);
 
 /// Decays and factors as the file has them, steps, `B` and `C` in a row, input, state, output.
-pub(crate) type Scan = fn(
-    a: &[[u8; 4]],
-    d: &[[u8; 4]],
-    delta: &[f32],
-    b_c: &[f32],
-    x: &[f32],
-    state: &mut [f32],
-    y: &mut [f32],
-);
+pub(crate) type Scan =
+    fn(a: &[[u8; 4]], d: &[[u8; 4]], delta: &[f32], b_c: &[f32], x: &[f32], state: &mut [f32], y: &mut [f32]);
 
 /// Rows become floats, `stride` apart, zeros behind them up to whole vectors. What lies `ahead` bytes further is wanted
 /// next, unless that is 0.

@@ -198,15 +198,7 @@ fn exp(x: &mut [f32]) {
     }
 }
 
-fn scan(
-    a: &[[u8; 4]],
-    d: &[[u8; 4]],
-    delta: &[f32],
-    b_c: &[f32],
-    x: &[f32],
-    state: &mut [f32],
-    y: &mut [f32],
-) {
+fn scan(a: &[[u8; 4]], d: &[[u8; 4]], delta: &[f32], b_c: &[f32], x: &[f32], state: &mut [f32], y: &mut [f32]) {
     let (b, c) = b_c.split_at(b_c.len() / 2);
     let channels = state.chunks_exact_mut(b.len()).zip(a.chunks_exact(b.len())).zip(y).enumerate();
     for (i, ((state, a), y)) in channels {

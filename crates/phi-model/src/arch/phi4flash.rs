@@ -13,9 +13,7 @@ use phi_kernels::MAX_HEAD_DIM;
 
 use super::Architecture;
 use crate::decoder::Keys;
-use crate::{
-    Biases, Branches, Decoder, FeedForward, GateUp, ModelError, Norm, Qkv, Rope, SambaY, Scales,
-};
+use crate::{Biases, Branches, Decoder, FeedForward, GateUp, ModelError, Norm, Qkv, Rope, SambaY, Scales};
 
 pub(super) struct Phi4Flash;
 

@@ -91,7 +91,10 @@ mod tests {
     fn layers_of_the_published_model() {
         let of = |layer| SambaY::mixer(layer, 32);
         let count = |wanted: Mixer| (0..32).filter(|&layer| of(layer) == wanted).count();
-        assert_eq!((of(16), of(17), of(18), of(19), of(31)), (Mixer::Recurrence, Mixer::Attention, Mixer::Gate, Mixer::Cross, Mixer::Cross));
+        assert_eq!(
+            (of(16), of(17), of(18), of(19), of(31)),
+            (Mixer::Recurrence, Mixer::Attention, Mixer::Gate, Mixer::Cross, Mixer::Cross)
+        );
         assert_eq!([Mixer::Recurrence, Mixer::Attention, Mixer::Gate, Mixer::Cross].map(count), [9, 9, 7, 7]);
         assert_eq!(SambaY::shared(32), 17);
     }

@@ -142,9 +142,7 @@ impl<T> SambaLayer<T> {
                         output: a.output.try_map(f)?,
                     })
                 }
-                MixerWeights::Gate(g) => {
-                    MixerWeights::Gate(GateWeights { input: f(&g.input)?, output: f(&g.output)? })
-                }
+                MixerWeights::Gate(g) => MixerWeights::Gate(GateWeights { input: f(&g.input)?, output: f(&g.output)? }),
             },
             ffn_norm: self.ffn_norm.try_map(f)?,
             ffn_up: self.ffn_up.try_map(f)?,
