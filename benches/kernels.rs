@@ -73,7 +73,7 @@ fn attention(c: &mut Criterion) {
         ("phi-3-small sparse", 32, 8, 128, Some(sparse)),
     ] {
         let scale = 1.0 / (head_dim as f32).sqrt();
-        let a = Attention { n_head, n_head_kv, head_dim, scale, window: None, blocks };
+        let a = Attention { n_head, n_head_kv, head_dim, scale, window: None, blocks, paired: false };
         let mut random = Rng::new(3);
         let rows = random.normals(N_CTX * n_head_kv * head_dim, 1.0);
         let q = random.normals(N_BATCH * n_head * head_dim, 1.0);

@@ -200,7 +200,7 @@ fn what_is_wrong_is_said_before_anything_is_measured() {
         (&["phi-9"], Exit::Misused, &["`phi-9` is neither a file nor a known model", "hint: known are ", "phi-4-mini"]),
         (&["phi-4:Q9"], Exit::Misused, &["`Q9` is not a type", "Q4_K_M"]),
         (&["phi-4:IQ2_XS", "--layers", "1"], Exit::Misused, &["cannot be written yet", "hint: "]),
-        (&["phi-4-mini-flash:Q4_0"], Exit::Failed, &["Phi4FlashForCausalLM", "hint: "]),
+        (&["phi-4-mini-flash:Q4_0", "--layers", "6"], Exit::Failed, &["num_hidden_layers", "a multiple of 4"]),
         (&["/no/such/model.gguf"], Exit::Failed, &["error: /no/such/model.gguf: open"]),
     ];
     run_cases(cases.iter().map(|case| (format!("{:?}", case.0), case)), |(args, exit, parts)| {

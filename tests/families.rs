@@ -7,7 +7,7 @@ use phi_model::{Model, Sizes, State};
 use phi_runtime::{DType, Engine, RunOptions, Sampler, Sampling};
 use phi_testkit::run_cases;
 use phi_tests::heap::{self, Counting};
-use phi_tests::models::{Converted, Oracle, all_logits, exact, ids, session};
+use phi_tests::models::{Converted, Oracle, all_logits, exact, ids, max_difference, session};
 
 #[global_allocator]
 static HEAP: Counting = Counting;
@@ -51,6 +51,18 @@ fn keys_that_lie_have_their_answer() {
         ("phi3small-8k", sparse("stride"), u32::MAX.into(), "exceeds 1048576"),
         ("phi3small-8k", sparse("head_shift"), u32::MAX.into(), "exceeds 1048576"),
         ("phi3small-128k", "phi3small.rope.scaling.original_context_length".into(), 1_u32.into(), "must be 2 or more"),
+        ("phi4flash", "phi4flash.block_count".into(), 10_u32.into(), "10, must be a multiple of 4"),
+        ("phi4flash", "phi4flash.block_count".into(), 8_u32.into(), "blk.6.ssm_in.weight"),
+        ("phi4flash", "phi4flash.attention.sliding_window".into(), 0_u32.into(), "0, must not be 0"),
+        ("phi4flash", "phi4flash.attention.head_count_kv".into(), 1_u32.into(), "1, must be even"),
+        ("phi4flash", "phi4flash.attention.key_length".into(), 300_u32.into(), "pairs of which exceed 512"),
+        ("phi4flash", "phi4flash.ssm.state_size".into(), 8_u32.into(), "8, must be a multiple of 16"),
+        ("phi4flash", "phi4flash.ssm.state_size".into(), 32_u32.into(), "blk.0.ssm_x.weight"),
+        ("phi4flash", "phi4flash.ssm.conv_kernel".into(), 0_u32.into(), "0, must not be 0"),
+        ("phi4flash", "phi4flash.ssm.conv_kernel".into(), u32::MAX.into(), "exceeds 64"),
+        ("phi4flash", "phi4flash.ssm.inner_size".into(), u32::MAX.into(), "exceeds 1048576"),
+        ("phi4flash", "phi4flash.ssm.inner_size".into(), 63_u32.into(), "blk.0.ssm_in.weight"),
+        ("phi4flash", "phi4flash.ssm.time_step_rank".into(), u32::MAX.into(), "exceeds 65536"),
         ("llama", "llama.expert_count".into(), 8_u32.into(), "8, must be 0"),
         ("llama", "llama.rope.scaling.type".into(), "yarn".into(), "yarn, must be \"linear\" or \"none\""),
         ("llama", "llama.attention.layer_norm_rms_epsilon".into(), f32(2.0), "must be finite"),
@@ -125,6 +137,32 @@ fn blocks_may_be_all_or_none() {
     assert!(logits("dense_interval", 0) != logits("dense_interval", 2));
 }
 
+/// Where the sequence outgrows the original context, a ring begins anew as well.
+#[test]
+fn rings_cross_the_original_context() {
+    let oracle = Oracle::load("phi3-longrope");
+    let tokens = ids(&oracle.cases.last().unwrap().tokens);
+    let bytes = with_keys("phi3-longrope", &[("phi3.attention.sliding_window", 40_u32.into())]);
+    let engine = Engine::from_bytes(bytes.into()).expect("the keys are right");
+    let plain = Converted::from(&oracle.source(), "F32").engine();
+    let logits = |engine: &Engine, n_batch: usize, pieces: &[usize]| {
+        let mut session = session(engine, &RunOptions { n_batch, ..exact(512) });
+        let (mut first, mut last) = (0, Vec::new());
+        for &end in pieces {
+            session.logits_of(&tokens[first..end], |rows| last = rows[rows.len() - 256..].to_vec()).expect("numbers");
+            first = end;
+        }
+        last
+    };
+    let fresh = logits(&engine, 512, &[300]);
+    for n_batch in [1, 30, 512] {
+        let crossed = logits(&engine, n_batch, &[200, 250, 270, 300]);
+        let difference = max_difference(&crossed, &fresh);
+        assert!(difference <= 1e-4, "batches of {n_batch}: {difference:e}");
+    }
+    assert!(max_difference(&fresh, &logits(&plain, 512, &[300])) > 1e-2, "the window shows");
+}
+
 /// A token that must not come does not, however hot the sampling.
 #[test]
 fn masked_tokens_never_come() {
@@ -145,7 +183,7 @@ fn masked_tokens_never_come() {
 /// The memory table is the allocation, whichever buffers an architecture has.
 #[test]
 fn every_buffer_is_in_the_plan() {
-    for name in ["phi2", "phi3small-8k", "llama"] {
+    for name in ["phi2", "phi3-window", "phi3small-8k", "phi4flash", "llama"] {
         let converted = Converted::from(&Oracle::load(name).source(), "F32");
         let model = Model::bind(&Gguf::open(&converted.path()).expect("our own file opens")).expect("it is a model");
         let sizes = Sizes { n_ctx: 600, n_batch: 40, n_logits: 1, k_type: DType::F16, v_type: DType::F16 };

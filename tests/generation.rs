@@ -8,7 +8,7 @@ use phi_tests::models::{Converted, Oracle, all_logits, exact, ids, max_differenc
 /// Logits are below 6 in magnitude; two orders of summing f32 differ by some 1e-5 (tests/fixtures/README.md).
 const TOLERANCE: f32 = 1e-4;
 
-const FIXTURES: [&str; 10] = [
+const FIXTURES: [&str; 11] = [
     "llama",
     "llama-factors",
     "phi2",
@@ -19,9 +19,10 @@ const FIXTURES: [&str; 10] = [
     "phi3-sharded",
     "phi3small-8k",
     "phi3small-128k",
+    "phi4flash",
 ];
 
-/// Those of transformers, and of Phi-3-small those that its equations give.
+/// Those of transformers, and of Phi-3-small and Phi-4-mini-flash those that their equations give.
 #[test]
 fn logits_equal_the_oracles() {
     for name in FIXTURES {

@@ -2,7 +2,7 @@
 //!
 //! Tolerances are derived: a sum of `n` products in f32, in any order, is off by at most `n · ε · Σ|a·b|`.
 
-use phi_kernels::{Activations, Attention, Blocks, Isa, Kernels};
+use phi_kernels::{Activations, Attention, Blocks, Isa, Kernels, Scan};
 use phi_quant::codec;
 use phi_tensor::{DType, Matrix, Shape, Tensor, TokenId};
 use phi_testkit::Rng;
@@ -381,7 +381,7 @@ impl Asked {
         let (keys, values) = (decoded(k.matrix()), decoded(v.matrix()));
         let q = rng.normals(tokens * n_head * head_dim, 1.0);
         let scale = 1.0 / (head_dim as f32).sqrt();
-        let a = Attention { n_head, n_head_kv, head_dim, scale, window, blocks };
+        let a = Attention { n_head, n_head_kv, head_dim, scale, window, blocks, paired: false };
 
         let row = |list: &[f32], g: usize, p: usize| {
             list[(g * n_ctx + p) * head_dim..][..head_dim].iter().map(|&x| f64::from(x)).collect::<Vec<_>>()
@@ -521,7 +521,7 @@ fn heads_see_their_blocks() {
 /// Counted one by one.
 #[test]
 fn keys_are_read_where_a_head_sees_them() {
-    let a = Attention { n_head: 8, n_head_kv: 2, head_dim: 16, scale: 1.0, window: None, blocks: None };
+    let a = Attention { n_head: 8, n_head_kv: 2, head_dim: 16, scale: 1.0, window: None, blocks: None, paired: false };
     let blocks = Some(Blocks { len: 8, local: 2, stride: 8, shift: 1 });
     for (window, blocks) in [(None, None), (Some(20), None), (None, blocks), (Some(50), blocks)] {
         let a = Attention { window, blocks, ..a };
@@ -536,10 +536,198 @@ fn keys_are_read_where_a_head_sees_them() {
     }
 }
 
+/// The same bits, whichever way and in whichever type.
+#[test]
+fn a_ring_gives_what_a_full_cache_gives() {
+    const N_CTX: usize = 1000;
+    let mut rng = Rng::new(8);
+    let tokens = [40, 1, 1, 3, 90, 17, 1, 100, 64, 1, 100, 100, 2, 96];
+    let cases = [
+        (DType::F32, 32, Some(1), None),
+        (DType::F16, 40, Some(50), None),
+        (DType::Q8_0, 64, Some(97), None),
+        (DType::Q4_0, 32, Some(190), None),
+        (DType::F16, 16, Some(100), Some(Blocks { len: 8, local: 2, stride: 4, shift: 1 })),
+    ];
+    for (dtype, head_dim, window, blocks) in cases {
+        let a = Attention { n_head: 6, n_head_kv: 2, head_dim, scale: 0.3, window, blocks, paired: false };
+        let rows = [a.cache_rows(N_CTX, 100), N_CTX];
+        assert!(rows[0] <= window.unwrap_or(0) + 99 + 95 && rows[0].is_multiple_of(96), "{rows:?}");
+        let row_bytes = head_dim / dtype.block_len() * dtype.block_bytes();
+        let total: usize = tokens.iter().sum();
+        let new = |rng: &mut Rng, heads: usize| rng.normals(total * heads * head_dim, 1.0);
+        let (q, k, v) = (new(&mut rng, 6), new(&mut rng, 2), new(&mut rng, 2));
+        each_isa(|kernels| {
+            let outs = rows.map(|n_rows| {
+                // What was never written is no number.
+                let [mut keys, mut values] = [(); 2].map(|()| vec![0xff; 2 * n_rows * row_bytes]);
+                let mut room = vec![0.0; a.room(N_CTX, 100)];
+                let (mut first, mut out) = (0, vec![0.0; q.len()]);
+                for n in tokens {
+                    let of = |heads: usize| first * heads * head_dim..(first + n) * heads * head_dim;
+                    kernels.append(a, dtype, first, &k[of(2)], &mut keys);
+                    kernels.append(a, dtype, first, &v[of(2)], &mut values);
+                    let [keys, values] = [&keys, &values]
+                        .map(|bytes| Matrix::new(dtype, 2 * n_rows, head_dim, bytes).expect("the size is right"));
+                    kernels.attention(a, first, &q[of(6)], keys, values, &mut room, &mut out[of(6)]);
+                    first += n;
+                }
+                out
+            });
+            assert!(outs[0].iter().all(|x| x.is_finite()));
+            assert!(outs[0] == outs[1], "{kernels:?} {a:?}");
+        });
+    }
+}
+
+/// Of pairs, each half of what comes out is what heads alone give that have the same queries, keys, and half of the values.
+#[test]
+fn paired_heads_take_the_values_of_both() {
+    let mut rng = Rng::new(9);
+    for (dtype, group, head_dim, window, first, tokens) in [
+        (DType::F32, 2, 16, None, 0, 1),
+        (DType::F16, 2, 64, Some(70), 600, 1),
+        (DType::F16, 1, 20, None, 300, 5),
+        (DType::Q8_0, 2, 64, None, 40, 150),
+        (DType::F16, 3, 7, Some(33), 100, 130),
+        (DType::F32, 2, 256, None, 0, 40),
+    ] {
+        let (n_head_kv, n_rows) = (4, first + tokens);
+        let n_head = n_head_kv * group;
+        let alone = Attention { n_head, n_head_kv, head_dim, scale: 0.2, window, blocks: None, paired: false };
+        let pairs = Attention { paired: true, ..alone };
+        let q = rng.normals(tokens * n_head * head_dim, 1.0);
+        let rows = [(); 2].map(|()| rng.normals(n_rows * n_head_kv * head_dim, 1.0));
+        let bytes = n_head_kv * n_rows * (head_dim / dtype.block_len()) * dtype.block_bytes();
+        // Head `g` asks key head `g / group`, so those that ask the same have to stand together.
+        let asks = |h: usize| (h / group / 2 * group + h % group) * 2 + h / group % 2;
+        let q_alone: Vec<f32> = q
+            .chunks_exact(n_head * head_dim)
+            .flat_map(|q| (0..n_head).flat_map(move |h| q[asks(h) * head_dim..][..head_dim].to_vec()))
+            .collect();
+        each_isa(|kernels| {
+            let [mut k, mut v, mut half] = [(); 3].map(|()| vec![0; bytes]);
+            kernels.append(alone, dtype, 0, &rows[0], &mut k);
+            kernels.append_values(pairs, dtype, 0, &rows[1], &mut v);
+            let mut room = vec![0.0; pairs.room(n_rows, tokens)];
+            let mut got = vec![0.0; 2 * q.len()];
+            let keys = Matrix::new(dtype, n_head_kv * n_rows, head_dim, &k).expect("the size is right");
+            let values = Matrix::new(dtype, n_head_kv / 2 * n_rows, 2 * head_dim, &v).expect("the size is right");
+            kernels.attention(pairs, first, &q, keys, values, &mut room, &mut got);
+            for side in [0, 1] {
+                let of_side = rows[1].chunks_exact(2 * head_dim);
+                let of_side: Vec<f32> =
+                    of_side.flat_map(|pair| [&pair[side * head_dim..][..head_dim]; 2].concat()).collect();
+                kernels.append(alone, dtype, 0, &of_side, &mut half);
+                let mut want = vec![0.0; q.len()];
+                let values = Matrix::new(dtype, n_head_kv * n_rows, head_dim, &half).expect("the size is right");
+                kernels.attention(alone, first, &q_alone, keys, values, &mut room, &mut want);
+                for t in 0..tokens {
+                    for h in 0..n_head {
+                        let want = &want[(t * n_head + h) * head_dim..][..head_dim];
+                        let got = &got[((t * n_head + asks(h)) * 2 + side) * head_dim..][..head_dim];
+                        assert!(got == want, "{kernels:?} {pairs:?}: token {t}, head {h}, side {side}");
+                    }
+                }
+            }
+        });
+    }
+}
+
+/// The equations in f64; and that batches leave no trace in what is kept.
+#[test]
+fn recurrences_are_their_equations() {
+    let mut rng = Rng::new(10);
+    for (channels, n_state, width, tokens) in [(5, 16, 4, 7), (64, 16, 4, 1), (130, 32, 2, 20), (70, 48, 1, 12)] {
+        let negative = rng.normals(channels * n_state, 1.0).iter().map(|x| -x.abs()).collect::<Vec<_>>();
+        let tensor = |values: &[f32], shape| {
+            let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+            Tensor::new(DType::F32, shape, bytes.into()).expect("the size is right")
+        };
+        let mut normals = |n: usize| rng.normals(n, 1.0);
+        let (d, w, bias) = (normals(channels), normals(channels * width), normals(channels));
+        let (input, b_c, mut delta) =
+            (normals(tokens * channels), normals(tokens * 2 * n_state), normals(tokens * channels));
+        let (state, before) = (normals(channels * n_state), normals((width - 1) * channels));
+        delta[0] = 40.0;
+        let steps: Vec<f64> = delta.iter().map(|&x| f64::from(x).exp().ln_1p()).collect();
+
+        let at = |x: &[f32], i: usize| f64::from(x[i]);
+        let convolved: Vec<f64> = (0..tokens * channels)
+            .map(|i| {
+                let (t, c) = (i / channels, i % channels);
+                let all = [&before[..], &input[..]].concat();
+                let taps = (0..width).map(|k| at(&w, c * width + k) * at(&all, (t + k) * channels + c));
+                let sum: f64 = at(&bias, c) + taps.sum::<f64>();
+                sum / (1.0 + (-sum).exp())
+            })
+            .collect();
+        let mut kept: Vec<f64> = state.iter().map(|&x| f64::from(x)).collect();
+        let mut scanned = Vec::new();
+        for t in 0..tokens {
+            for c in 0..channels {
+                let (step, x) = (steps[t * channels + c], f64::from(convolved[t * channels + c] as f32));
+                let mut sum = at(&d, c) * x;
+                for j in 0..n_state {
+                    let s = &mut kept[c * n_state + j];
+                    *s = (step * at(&negative, c * n_state + j)).exp() * *s + step * x * at(&b_c, t * 2 * n_state + j);
+                    sum += at(&b_c, (2 * t + 1) * n_state + j) * *s;
+                }
+                scanned.push(sum);
+            }
+        }
+
+        let (a, d) = (tensor(&negative, Shape::matrix(channels, n_state)), tensor(&d, Shape::vector(channels)));
+        let (w, bias) = (tensor(&w, Shape::matrix(channels, width)), tensor(&bias, Shape::vector(channels)));
+        each_isa(|kernels| {
+            let run = |batch: usize| {
+                let (mut state, mut before) = (state.clone(), before.clone());
+                let (mut conv, mut out) = (vec![f32::NAN; input.len()], vec![f32::NAN; input.len()]);
+                let mut delta = delta.clone();
+                kernels.softplus(&mut delta);
+                for (i, x) in input.chunks(batch * channels).enumerate() {
+                    let from = i * batch * channels;
+                    let conv = &mut conv[from..][..x.len()];
+                    kernels.convolve(w.matrix(), bias.matrix(), x, &mut before, conv);
+                    let b_c = &b_c[i * batch * 2 * n_state..][..x.len() / channels * 2 * n_state];
+                    let (a, d, delta) = (a.matrix(), d.matrix(), &delta[from..][..x.len()]);
+                    kernels.scan(Scan { a, d, delta, b_c, x: conv }, &mut state, &mut out[from..][..x.len()]);
+                }
+                (conv, out, state, before)
+            };
+            let (conv, out, left, before) = run(tokens);
+            for batch in [1, 2, 5] {
+                assert!(run(batch) == (conv.clone(), out.clone(), left.clone(), before.clone()), "{kernels:?}");
+            }
+            let all = [conv, out, left].concat();
+            let want = convolved.iter().chain(&scanned).chain(&kept);
+            for (got, want) in all.iter().zip(want) {
+                assert!((f64::from(*got) - want).abs() <= 1e-4 * (1.0 + want.abs()), "{kernels:?}: {got}, {want}");
+            }
+            let last: Vec<f32> = input[input.len().saturating_sub(before.len())..].to_vec();
+            assert_eq!(before[before.len() - last.len()..], last, "the last inputs are kept");
+        });
+    }
+}
+
+#[test]
+fn pairs_of_rows_differ() {
+    let x = Rng::new(11).normals(2 * 100 * 24, 1.0);
+    each_isa(|kernels| {
+        let mut out = vec![0.0; 100 * 24];
+        kernels.differ(0.7, 24, &x, &mut out);
+        for (r, out) in out.chunks_exact(24).enumerate() {
+            for (i, got) in out.iter().enumerate() {
+                assert_eq!(*got, x[2 * r * 24 + i] - 0.7 * x[(2 * r + 1) * 24 + i]);
+            }
+        }
+    });
+}
+
 #[test]
 fn what_is_appended_is_what_is_read() {
     let rows = Rng::new(4).normals(3 * 2 * 32, 1.0);
-    let a = Attention { n_head: 2, n_head_kv: 2, head_dim: 32, scale: 1.0, window: None, blocks: None };
+    let a = Attention { n_head: 2, n_head_kv: 2, head_dim: 32, scale: 1.0, window: None, blocks: None, paired: false };
     each_isa(|kernels| {
         let mut cache = vec![0xff; 2 * 10 * 32 * 4];
         kernels.append(a, DType::F32, 4, &rows, &mut cache);

@@ -120,6 +120,9 @@ def window(root):
     differs = np.abs(values - unlimited).max(axis=1) > 1e-4
     assert differs.argmax() == WINDOW and differs[WINDOW:].all(), differs
     out.case("all", tokens, values)
+    # Long enough for a ring of the window and a batch to turn several times.
+    tokens = prompt(300, seed=13)
+    out.case("last-300", tokens, logits(model, tokens), "last")
     model.save_pretrained(out.path)
     out.finish()
 

@@ -108,7 +108,9 @@ mod tests {
         for known in Known::all() {
             let config = known.config().unwrap();
             match Layout::of(&config) {
-                Ok(layout) => assert!(["phi2", "phi3", "phi3small"].contains(&layout.arch), "{}", known.name),
+                Ok(layout) => {
+                    assert!(["phi2", "phi3", "phi3small", "phi4flash"].contains(&layout.arch), "{}", known.name)
+                }
                 Err(error) => assert!(matches!(error.problem, Problem::Architecture { .. }), "{error}"),
             }
         }
@@ -128,6 +130,7 @@ mod tests {
             ("phi-4", 14_659_507_200),
             ("phi-4-reasoning-plus", 14_659_507_200),
             ("Phi-4-Mini-Instruct", 3_836_021_760_u64),
+            ("phi-4-mini-flash", 3_852_562_944),
         ] {
             let layout = Layout::of(&Known::find(name).unwrap().config().unwrap()).unwrap();
             let used = |want: &&crate::Want| !(layout.tied == Some(true) && want.source == crate::HEAD);

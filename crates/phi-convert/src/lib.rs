@@ -41,7 +41,7 @@ mod synthetic;
 mod title;
 mod tokenizer;
 
-pub use arch::{Layout, Want};
+pub use arch::{Layout, Values, Want};
 pub use config::{Config, Longrope, Rope};
 pub use error::{ConvertError, Problem, Warning};
 pub use importance::Importance;

@@ -1,9 +1,10 @@
 use std::path::{Path, PathBuf};
 
 use phi_gguf::{Blueprint, Value, names, printable};
+use phi_quant::codec;
 use phi_tensor::{DType, Role, Shape};
 
-use crate::arch::{Layout, Want};
+use crate::arch::{Layout, Values, Want};
 use crate::card;
 use crate::config::Config;
 use crate::error::{ConvertError, Problem, Result, Warning};
@@ -58,8 +59,8 @@ pub struct Tensor {
 
 #[derive(Clone, Debug)]
 enum Data {
-    /// Entry `entry` of file `file`, with its rows in this order.
-    Stored { file: usize, entry: Entry, rows: Rows },
+    /// Entry `entry` of file `file`, with its rows in this order, and this made of its values.
+    Stored { file: usize, entry: Entry, rows: Rows, values: Values },
     /// Made from the config.
     Made(Vec<u8>),
 }
@@ -175,25 +176,25 @@ impl Model {
         file
     }
 
-    /// Fills `bytes` with the tensor's bytes, as they came, from byte `first` on.
+    /// Fills `bytes` with the tensor's bytes from byte `first` on, where a value begins.
     ///
     /// # Panics
     /// When the tensor has fewer bytes, or is of another model.
     pub fn read(&self, tensor: &Tensor, first: u64, bytes: &mut [u8]) -> Result<()> {
         match &tensor.data {
-            Data::Stored { file, entry, rows } => {
-                assert!(first + bytes.len() as u64 <= entry.bytes, "`{}` has {} bytes", tensor.name, entry.bytes);
-                let count = if tensor.shape.dims().len() == 1 { tensor.shape.len() } else { tensor.shape.rows() };
-                let row_bytes = entry.bytes / count;
-                let (mut at, mut rest) = (first, bytes);
-                while !rest.is_empty() {
-                    let (row, skip) = (at / row_bytes, at % row_bytes);
-                    let (from, run) = rows.find(row, count);
-                    let len = (rest.len() as u64).min(run * row_bytes - skip);
-                    let (part, after) = rest.split_at_mut(len as usize);
-                    self.shards.files[*file].read(entry, from * row_bytes + skip, part)?;
-                    at += len;
-                    rest = after;
+            Data::Stored { file, entry, rows, values: Values::AsStored } => {
+                self.read_stored(tensor, (*file, entry), *rows, first, bytes)
+            }
+            Data::Stored { file, entry, rows, values: Values::MinusExp } => {
+                let dtype = entry.dtype.dtype().expect("it was located");
+                let (values, _) = bytes.as_chunks_mut::<4>();
+                let mut stored = vec![0; values.len() * dtype.block_bytes()];
+                let first = first / 4 * dtype.block_bytes() as u64;
+                self.read_stored(tensor, (*file, entry), *rows, first, &mut stored)?;
+                let mut logs = vec![0.0; values.len()];
+                (codec(dtype).expect("it was located").decode)(&stored, &mut logs);
+                for (value, log) in values.iter_mut().zip(logs) {
+                    *value = (-f64::from(log).exp() as f32).to_le_bytes();
                 }
                 Ok(())
             }
@@ -202,6 +203,33 @@ impl Model {
                 Ok(())
             }
         }
+    }
+}
+
+impl Model {
+    /// Bytes as they are stored, in the order of rows that is wanted.
+    fn read_stored(
+        &self,
+        tensor: &Tensor,
+        (file, entry): (usize, &Entry),
+        rows: Rows,
+        first: u64,
+        bytes: &mut [u8],
+    ) -> Result<()> {
+        assert!(first + bytes.len() as u64 <= entry.bytes, "`{}` has {} bytes", tensor.name, entry.bytes);
+        let count = if tensor.shape.dims().len() == 1 { tensor.shape.len() } else { tensor.shape.rows() };
+        let row_bytes = entry.bytes / count;
+        let (mut at, mut rest) = (first, bytes);
+        while !rest.is_empty() {
+            let (row, skip) = (at / row_bytes, at % row_bytes);
+            let (from, run) = rows.find(row, count);
+            let len = (rest.len() as u64).min(run * row_bytes - skip);
+            let (part, after) = rest.split_at_mut(len as usize);
+            self.shards.files[file].read(entry, from * row_bytes + skip, part)?;
+            at += len;
+            rest = after;
+        }
+        Ok(())
     }
 }
 
@@ -214,11 +242,16 @@ fn locate(want: &Want, shards: &Shards, folder: &Path) -> Result<Tensor> {
     let fail =
         |field: &str, problem| ConvertError::new(format!("{}{field}", want.source), entry.start, problem).of(path);
     let dtype = entry.dtype.dtype().ok_or_else(|| fail(".dtype", Problem::DType(entry.dtype.name().into())))?;
-    if entry.shape != want.shape.dims() {
-        return Err(fail(".shape", Problem::WrongShape { got: entry.shape.clone(), want: want.shape.dims().to_vec() }));
+    if entry.shape != want.stored {
+        return Err(fail(".shape", Problem::WrongShape { got: entry.shape.clone(), want: want.stored.clone() }));
     }
+    let dtype = match want.values {
+        Values::AsStored => dtype,
+        Values::MinusExp if dtype.block_len() == 1 && codec(dtype).is_some() => DType::F32,
+        Values::MinusExp => return Err(fail(".dtype", Problem::DType(entry.dtype.name().into()))),
+    };
     let name = names::name(want.role, want.layer);
-    let data = Data::Stored { file: number, entry: entry.clone(), rows: want.rows };
+    let data = Data::Stored { file: number, entry: entry.clone(), rows: want.rows, values: want.values };
     Ok(Tensor { role: want.role, layer: want.layer, name, dtype, shape: want.shape, data })
 }
 

@@ -24,7 +24,8 @@ struct Spread {
 
 /// Fills `bytes` with a tensor's BF16 values, from byte `first` of it on.
 pub(crate) fn fill(seed: u64, name: &str, shape: &Shape, first: u64, bytes: &mut [u8]) {
-    let is_norm = shape.dims().len() == 1 && name.contains("norm") && name.ends_with(".weight");
+    let is_norm = ["norm", "subln"].iter().any(|part| name.contains(part)) && name.ends_with(".weight");
+    let is_norm = is_norm && shape.dims().len() == 1;
     let spread = match is_norm {
         true => Spread { center: 1.0, unit: NORM_UNIT },
         false => Spread { center: 0.0, unit: WEIGHT_UNIT },

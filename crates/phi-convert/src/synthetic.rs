@@ -61,7 +61,7 @@ impl Synthetic {
             let (Some(bytes), Some(end)) = (bytes, end) else {
                 return Err(config.error(&want.source, Problem::SizeOverflow));
             };
-            let (name, shape) = (want.source.clone(), want.shape.dims().to_vec());
+            let (name, shape) = (want.source.clone(), want.stored.clone());
             entries.push(Entry { name, dtype: Number::BF16, shape, start, bytes });
             start = end;
         }

@@ -35,6 +35,20 @@ const LAYER: &[(Role, &str)] = &[
     (Role::FfnNormBias, "ffn_norm.bias"),
     (Role::FfnUpBias, "ffn_up.bias"),
     (Role::FfnDownBias, "ffn_down.bias"),
+    (Role::AttnSubNorm, "attn_sub_norm.weight"),
+    (Role::AttnLambdaQ1, "attn_lambda_q1.weight"),
+    (Role::AttnLambdaK1, "attn_lambda_k1.weight"),
+    (Role::AttnLambdaQ2, "attn_lambda_q2.weight"),
+    (Role::AttnLambdaK2, "attn_lambda_k2.weight"),
+    (Role::SsmIn, "ssm_in.weight"),
+    (Role::SsmConv1d, "ssm_conv1d.weight"),
+    (Role::SsmConv1dBias, "ssm_conv1d.bias"),
+    (Role::SsmX, "ssm_x.weight"),
+    (Role::SsmDt, "ssm_dt.weight"),
+    (Role::SsmDtBias, "ssm_dt.bias"),
+    (Role::SsmA, "ssm_a"),
+    (Role::SsmD, "ssm_d"),
+    (Role::SsmOut, "ssm_out.weight"),
 ];
 
 /// The name of a tensor: `name(Role::AttnNorm, Some(3))` is `blk.3.attn_norm.weight`.

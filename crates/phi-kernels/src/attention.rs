@@ -4,7 +4,7 @@ use phi_quant::codec;
 use phi_tensor::{DType, Matrix};
 
 use crate::Kernels;
-use crate::arch::{Cached, FEW, Queries, Rows, block_rows};
+use crate::arch::{Cached, FEW, Queries, RING, Rows, block_rows};
 use crate::pool::Shared;
 
 /// The largest head that a thread has room for. Real ones have 64 to 256.
@@ -34,10 +34,14 @@ pub struct Attention {
     pub head_dim: usize,
     /// Factor on each score.
     pub scale: f32,
-    /// How many keys a query sees, itself included; all when `None`.
+    /// How many keys a query sees, itself included, and at least that; all when `None`.
     pub window: Option<usize>,
     /// Which of them each head sees, by blocks; all when `None`.
     pub blocks: Option<Blocks>,
+    /// Whether heads come in pairs, as differential attention has them: query heads `2j` and `2j + 1` ask key heads `2m`
+    /// and `2m + 1`, with `m = j / (n_head / n_head_kv)`, and each takes the values of both, one behind the other. What
+    /// comes out is then twice as wide.
+    pub paired: bool,
 }
 
 /// Blocks of positions. Every head sees those nearest to a query, and from afar only every `stride`th, each head others.
@@ -69,14 +73,29 @@ impl Blocks {
     }
 }
 
-/// One layer's keys, or values: row `g · n_ctx + p` is that of head `g` and position `p`, `[n_head_kv, n_ctx, head_dim]`,
-/// packed. What a task reads of a head lies in one piece.
+/// One layer's keys, or values: row `g · n_rows + p mod n_rows` is that of head `g` and position `p`,
+/// `[n_head_kv, n_rows, head_dim]`, packed. What a task reads of a head lies in one piece, or, in a ring, in two.
 pub type KvRows<'a> = Matrix<'a>;
 
 impl Attention {
     /// Query heads that share a key head.
     fn group(&self) -> usize {
         self.n_head / self.n_head_kv
+    }
+
+    /// Values that a query takes from a position.
+    pub fn value_dim(&self) -> usize {
+        if self.paired { 2 * self.head_dim } else { self.head_dim }
+    }
+
+    /// Heads of values.
+    fn n_head_value(&self) -> usize {
+        if self.paired { self.n_head_kv / 2 } else { self.n_head_kv }
+    }
+
+    /// The first of the query heads that share key head `g`, and how far apart they are.
+    fn heads_of(&self, g: usize) -> (usize, usize) {
+        if self.paired { (g / 2 * 2 * self.group() + g % 2, 2) } else { (g * self.group(), 1) }
     }
 
     /// Whether so few tokens are computed that keys are read row by row, instead of in tiles for many queries at once.
@@ -89,10 +108,27 @@ impl Attention {
         (TASKS / self.n_head_kv).clamp(1, TASKS / 4)
     }
 
+    /// Rows of a head's keys, and of its values, for contexts of `n_ctx` and batches of `n_batch`: one for each position, or,
+    /// where a window leaves most of them out, a ring for those that a batch sees.
+    pub fn cache_rows(&self, n_ctx: usize, n_batch: usize) -> usize {
+        let Some(window) = self.window else { return n_ctx };
+        // What the first of a batch sees, itself included, and the others.
+        let seen = window.saturating_add(n_batch.max(1) - 1);
+        n_ctx.min(seen.checked_next_multiple_of(RING).unwrap_or(usize::MAX))
+    }
+
+    /// Whether `n_rows` rows hold all that `tokens` tokens from position `first` on see.
+    fn is_held(&self, n_rows: usize, first: usize, tokens: usize) -> bool {
+        first + tokens <= n_rows
+            || self
+                .window
+                .is_some_and(|window| (window - 1).saturating_add(tokens) <= n_rows && n_rows.is_multiple_of(RING))
+    }
+
     /// Keys that are read to compute one token alone at position `p`, those of all key heads together.
     pub fn keys_read(&self, p: usize) -> usize {
         let seen = self.window.map_or(0, |window| (p + 1).saturating_sub(window))..p + 1;
-        let Some(blocks) = self.blocks else { return self.n_head_kv * seen.len() };
+        let Some(blocks) = self.blocks else { return self.n_head_kv.saturating_mul(seen.len()) };
         let near = blocks.near(p).max(seen.start);
         let far = (seen.start / blocks.len..near.div_ceil(blocks.len)).map(|b| {
             let sees = |g: usize| (g * self.group()..(g + 1) * self.group()).any(|h| blocks.far(b, h));
@@ -107,28 +143,53 @@ impl Attention {
     pub fn room(&self, n_ctx: usize, n_batch: usize) -> usize {
         let tokens = n_batch.min(FEW / self.group()).max(1);
         let chunks = self.chunks().min(n_ctx.div_ceil(CHUNK));
-        if chunks > 1 { tokens * self.n_head * chunks * (self.head_dim + 2) } else { 0 }
+        if chunks > 1 { tokens * self.n_head * chunks * (self.value_dim() + 2) } else { 0 }
     }
 }
 
 impl Kernels {
-    /// Packs `rows` behind the rows already there: position `first + t` of the cache becomes `rows[t]`.
+    /// Packs `rows` behind the rows already there: position `first + t` of the cache becomes `rows[t]`. In a ring, it takes
+    /// the place of a position that no window reaches any more.
     ///
     /// * `rows`: `[tokens, n_head_kv, head_dim]`
-    /// * `cache`: `[n_head_kv, n_ctx, head_dim]` in `dtype`
+    /// * `cache`: `[n_head_kv, n_rows, head_dim]` in `dtype`
     ///
     /// # Panics
-    /// When the cache has no such positions, or the type cannot be written.
+    /// When the cache has not the rows for it, or the type cannot be written.
     pub fn append(&self, a: Attention, dtype: DType, first: usize, rows: &[f32], cache: &mut [u8]) {
+        self.append_heads(a, (a.n_head_kv, a.head_dim), dtype, first, rows, cache);
+    }
+
+    /// [`Kernels::append`] for values, whose heads are fewer and wider than those of keys where they are paired.
+    ///
+    /// * `rows`: `[tokens, n_head_kv, head_dim]`, in either case
+    ///
+    /// # Panics
+    /// Those of `append`.
+    pub fn append_values(&self, a: Attention, dtype: DType, first: usize, rows: &[f32], cache: &mut [u8]) {
+        self.append_heads(a, (a.n_head_value(), a.value_dim()), dtype, first, rows, cache);
+    }
+
+    fn append_heads(
+        &self,
+        a: Attention,
+        (n_head, dim): (usize, usize),
+        dtype: DType,
+        first: usize,
+        rows: &[f32],
+        cache: &mut [u8],
+    ) {
         let encode =
             codec(dtype).and_then(|codec| codec.encode).expect("a cache is only planned in types that can be written");
-        let row_bytes = a.head_dim / dtype.block_len() * dtype.block_bytes();
-        let tokens = rows.len() / (a.n_head_kv * a.head_dim);
-        let head_bytes = cache.len() / a.n_head_kv;
+        let row_bytes = dim / dtype.block_len() * dtype.block_bytes();
+        let tokens = rows.len() / (n_head * dim);
+        let head_bytes = cache.len() / n_head;
+        let n_rows = head_bytes / row_bytes;
+        assert!(a.is_held(n_rows, first, tokens), "{n_rows} rows hold {tokens} tokens from position {first} on");
         let append = |g: usize, head: &mut [u8]| {
-            let head = &mut head[first * row_bytes..][..tokens * row_bytes];
-            for (t, bytes) in head.chunks_exact_mut(row_bytes).enumerate() {
-                encode(&rows[(t * a.n_head_kv + g) * a.head_dim..][..a.head_dim], None, bytes);
+            for t in 0..tokens {
+                let bytes = &mut head[(first + t) % n_rows * row_bytes..][..row_bytes];
+                encode(&rows[(t * n_head + g) * dim..][..dim], None, bytes);
             }
         };
         if a.few(tokens) {
@@ -144,8 +205,8 @@ impl Kernels {
     /// out[t, h] = Σ_j softmax_j(scale · q[t, h] · k[j, g]) · v[j, g],   j ≤ p,  p − j < window,  p = first + t
     /// ```
     ///
-    /// with `g = h / (n_head / n_head_kv)`, and only where `seen(p, j, h)` if there are [`Blocks`]. Scores are never
-    /// stored: the softmax runs along with the sums.
+    /// with `g = h / (n_head / n_head_kv)` (or as [`paired`](Attention::paired) heads have it), and only where
+    /// `seen(p, j, h)` if there are [`Blocks`]. Scores are never stored: the softmax runs along with the sums.
     ///
     /// Few tokens (decode) are cut into chunks of positions, whose sums are merged in their order; of many tokens
     /// (prefill) blocks of queries share each key. Both cut where positions say so, and neither asks how many threads
@@ -154,7 +215,7 @@ impl Kernels {
     /// * `q`: `[tokens, n_head, head_dim]`
     /// * `k`, `v`: the caches, positions `first + t` already appended
     /// * `room`: [`Attention::room`] or more, overwritten
-    /// * `out`: `[tokens, n_head, head_dim]`, overwritten
+    /// * `out`: `[tokens, n_head, value_dim]`, overwritten
     ///
     /// # Panics
     /// When the lengths do not fit, a head is larger than [`MAX_HEAD_DIM`], or blocks have no positions.
@@ -170,13 +231,15 @@ impl Kernels {
         out: &mut [f32],
     ) {
         let tokens = q.len() / (a.n_head * a.head_dim);
-        assert_eq!(q.len(), out.len(), "q and out are [tokens, n_head, head_dim]");
+        assert_eq!(out.len(), tokens * a.n_head * a.value_dim(), "out is [tokens, {}, {}]", a.n_head, a.value_dim());
         assert_eq!(q.len(), tokens * a.n_head * a.head_dim, "q is [tokens, {}, {}]", a.n_head, a.head_dim);
-        assert!(a.head_dim <= MAX_HEAD_DIM, "heads of {} are larger than {MAX_HEAD_DIM}", a.head_dim);
+        assert!(a.value_dim() <= MAX_HEAD_DIM, "heads of {} are larger than {MAX_HEAD_DIM}", a.value_dim());
         assert!(a.n_head.is_multiple_of(a.n_head_kv), "{} heads share {} evenly", a.n_head, a.n_head_kv);
-        for cache in [k, v] {
-            assert_eq!(cache.cols(), a.head_dim, "caches are [n_head_kv, n_ctx, head_dim]");
-            assert!(cache.rows() >= a.n_head_kv * (first + tokens), "position {} is cached", first + tokens - 1);
+        assert!(!a.paired || a.n_head_kv.is_multiple_of(2), "{} heads are pairs", a.n_head_kv);
+        for (cache, heads, dim) in [(k, a.n_head_kv, a.head_dim), (v, a.n_head_value(), a.value_dim())] {
+            assert_eq!(cache.cols(), dim, "a cache is [{heads}, n_rows, {dim}]");
+            let n_rows = cache.rows() / heads;
+            assert!(a.is_held(n_rows, first, tokens), "{n_rows} rows hold {tokens} tokens from position {first} on");
         }
         assert!(a.blocks.is_none_or(|b| b.len > 0 && b.local > 0), "a query sees its own block");
         let call = Call { kernels: self, a, tokens, first, q, k, v };
@@ -203,15 +266,18 @@ struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    /// Some of the queries of `group` heads from `head` on.
-    fn queries(&self, head: usize, group: usize, rows: Range<usize>) -> Queries<'a> {
+    /// Some of the queries of those heads that share key head `g`: of all, or of some.
+    fn queries(&self, g: usize, sharers: Range<usize>, rows: Range<usize>) -> Queries<'a> {
         let Attention { n_head, head_dim, scale, window, blocks, .. } = self.a;
+        let (first, step) = self.a.heads_of(g);
         Queries {
             q: self.q,
             n_head,
             head_dim,
-            head,
-            group,
+            value_dim: self.a.value_dim(),
+            head: first + step * sharers.start,
+            step,
+            group: sharers.len(),
             first: self.first,
             window: window.unwrap_or(usize::MAX),
             blocks,
@@ -220,16 +286,17 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Head `g` of the keys and of the values.
+    /// Head `g` of the keys, and the values that belong to it.
     fn cached(&self, g: usize) -> (Cached<'a>, Cached<'a>) {
-        let head = |cache: KvRows<'a>| {
-            let n_ctx = cache.rows() / self.a.n_head_kv;
+        let head = |cache: KvRows<'a>, heads: usize| {
+            let n_rows = cache.rows() / heads;
+            let g = g * heads / self.a.n_head_kv;
             let (dtype, row_bytes, cols) = (cache.dtype(), cache.row_bytes(), cache.cols());
-            let bytes = cache.slice_rows(g * n_ctx, n_ctx).bytes();
-            let rows = Rows { bytes, row_bytes, rows: n_ctx, cols, dtype };
+            let bytes = cache.slice_rows(g * n_rows, n_rows).bytes();
+            let rows = Rows { bytes, row_bytes, rows: n_rows, cols, dtype };
             Cached { rows, unpack: (self.kernels.table.unpack)(dtype) }
         };
-        (head(self.k), head(self.v))
+        (head(self.k, self.a.n_head_kv), head(self.v, self.a.n_head_value()))
     }
 
     /// Tasks are heads × chunks of positions.
@@ -237,21 +304,22 @@ impl<'a> Call<'a> {
         let (a, kernels) = (self.a, self.kernels);
         let group = a.group();
         let rows = self.tokens * group;
-        let see = self.queries(0, group, 0..rows).see();
+        let see = self.queries(0, 0..group, 0..rows).see();
         let begin = see.start / CHUNK;
         let pieces = see.end.div_ceil(CHUNK) - begin;
         let chunk = pieces.div_ceil(a.chunks());
         let n_chunks = pieces.div_ceil(chunk);
         // One token's heads may be more than a task takes.
         let blocks = rows.div_ceil(FEW);
-        let part = a.head_dim + 2;
+        let dim = a.value_dim();
+        let part = dim + 2;
         let n_heads = self.tokens * a.n_head;
         let parts = if n_chunks > 1 { &mut room[..n_heads * n_chunks * part] } else { &mut [] };
         let (shared, shared_parts) = (Shared::new(&mut *out), Shared::new(&mut *parts));
         kernels.pool.run(a.n_head_kv * blocks * n_chunks, |thread, task| {
             let (c, block, g) = (task % n_chunks, task / n_chunks % blocks, task / n_chunks / blocks);
             let keys = see.start.max((begin + c * chunk) * CHUNK)..see.end.min((begin + (c + 1) * chunk) * CHUNK);
-            let queries = self.queries(g * group, group, block * FEW..rows.min((block + 1) * FEW));
+            let queries = self.queries(g, 0..group, block * FEW..rows.min((block + 1) * FEW));
             let (k, v) = self.cached(g);
             (kernels.table.attend_few)(
                 &queries,
@@ -264,7 +332,7 @@ impl<'a> Call<'a> {
                     if n_chunks == 1 {
                         // SAFETY: each query has a task, and its own values.
                         #[expect(unsafe_code, reason = "tasks write heads of several tokens")]
-                        let out = unsafe { shared.slice(at * a.head_dim..(at + 1) * a.head_dim) };
+                        let out = unsafe { shared.slice(at * dim..(at + 1) * dim) };
                         let factor = 1.0 / sum;
                         out.iter_mut().zip(values).for_each(|(out, value)| *out = value * factor);
                     } else {
@@ -279,7 +347,7 @@ impl<'a> Call<'a> {
             );
         });
         if n_chunks > 1 {
-            for (out, parts) in out.chunks_exact_mut(a.head_dim).zip(parts.chunks_exact(n_chunks * part)) {
+            for (out, parts) in out.chunks_exact_mut(dim).zip(parts.chunks_exact(n_chunks * part)) {
                 let parts = || parts.chunks_exact(part);
                 let max = parts().fold(f32::MIN, |max, part| max.max(part[0]));
                 let sum: f32 = parts().map(|part| (part[0] - max).exp2() * part[1]).sum();
@@ -294,23 +362,24 @@ impl<'a> Call<'a> {
     /// Tasks are heads × blocks of queries, those that see most first. Heads that share keys are one, unless each sees others.
     fn many(&self, out: &mut [f32]) {
         let (a, kernels) = (self.a, self.kernels);
-        let group = if a.blocks.is_some() { 1 } else { a.group() };
-        let heads = a.n_head / group;
+        let parts = if a.blocks.is_some() { a.group() } else { 1 };
+        let (group, heads) = (a.group() / parts, a.n_head_kv * parts);
         let rows = self.tokens * group;
         // Queries do not know which others are in their block: its size may depend on the threads.
         let fair = (rows * heads).div_ceil(BLOCKS * kernels.threads());
-        let block = fair.max(MIN_BLOCK).next_multiple_of(32).min(block_rows(a.head_dim));
+        let block = fair.max(MIN_BLOCK).next_multiple_of(32).min(block_rows(a.value_dim()));
         let blocks = rows.div_ceil(block);
         let out = Shared::new(out);
         kernels.pool.run(blocks * heads, |thread, task| {
-            let (b, head) = (blocks - 1 - task / heads, task % heads * group);
-            let queries = self.queries(head, group, b * block..rows.min((b + 1) * block));
-            let (k, v) = self.cached(head / a.group());
+            let (b, g, part) = (blocks - 1 - task / heads, task % heads / parts, task % parts);
+            let sharers = part * group..(part + 1) * group;
+            let queries = self.queries(g, sharers, b * block..rows.min((b + 1) * block));
+            let (k, v) = self.cached(g);
             (kernels.table.attend)(&queries, k, v, &mut kernels.room(thread)[0].attention, &mut |i, values| {
-                let at = queries.index(i) * a.head_dim;
+                let at = queries.index(i) * a.value_dim();
                 // SAFETY: each query is in one block, and has its own values.
                 #[expect(unsafe_code, reason = "tasks write heads of several tokens")]
-                unsafe { out.slice(at..at + a.head_dim) }.copy_from_slice(values);
+                unsafe { out.slice(at..at + a.value_dim()) }.copy_from_slice(values);
             });
         });
     }

@@ -33,11 +33,13 @@ mod isa;
 mod matmul;
 mod peak;
 mod pool;
+mod recurrence;
 mod rows;
 
 pub use activations::Activations;
 pub use attention::{Attention, Blocks, KvRows, MAX_HEAD_DIM};
 pub use isa::{Isa, UnknownIsa};
+pub use recurrence::Scan;
 
 use std::ops::DerefMut;
 use std::sync::{Mutex, MutexGuard, PoisonError};

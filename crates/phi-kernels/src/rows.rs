@@ -167,8 +167,13 @@ impl Kernels {
         self.rows(VALUES, y, |first, y| (self.table.axpy)(1.0, &x[first * VALUES..][..y.len()], y));
     }
 
+    /// Calls `task` with some values at a time.
+    pub(crate) fn values(&self, x: &mut [f32], task: impl Fn(&mut [f32]) + Sync) {
+        self.rows(VALUES, x, |_, x| task(x));
+    }
+
     /// Calls `task` with some rows of `width` values and the number of the first: all of them at once when they are few.
-    fn rows(&self, width: usize, out: &mut [f32], task: impl Fn(usize, &mut [f32]) + Sync) {
+    pub(crate) fn rows(&self, width: usize, out: &mut [f32], task: impl Fn(usize, &mut [f32]) + Sync) {
         if out.len() <= width * FEW {
             task(0, out);
         } else {
@@ -192,7 +197,7 @@ fn neighbours(cos: &[f32], sin: &[f32], head_dim: usize, heads: &mut [f32]) {
 }
 
 /// The values of a vector in the file.
-fn floats(w: Matrix<'_>) -> &[[u8; 4]] {
-    assert_eq!(w.dtype(), DType::F32, "norms are F32");
+pub(crate) fn floats(w: Matrix<'_>) -> &[[u8; 4]] {
+    assert_eq!(w.dtype(), DType::F32, "norms, biases and states are F32");
     w.bytes().as_chunks().0
 }

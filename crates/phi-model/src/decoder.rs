@@ -2,7 +2,8 @@ use phi_gguf::{Header, Limit, names};
 use phi_kernels::{Attention, Blocks, MAX_HEAD_DIM};
 use phi_tensor::{Role, TokenId};
 
-use crate::{LongRope, ModelError, Rope, TensorProblem};
+use crate::samba::{Mixer, SambaY};
+use crate::{LongRope, ModelError, Rope, Sizes, TensorProblem, TensorSpec};
 
 /// What a model is: sizes, and the variations between architectures as values.
 #[derive(Clone, PartialEq, Debug)]
@@ -49,6 +50,8 @@ pub struct Decoder {
     pub head: Head,
     /// Tokens that are never likely: their logits are the least there is.
     pub masked: Vec<TokenId>,
+    /// Layers of SambaY in place of a transformer's, which `window`, `qkv`, `feed_forward` and `biases` say nothing of.
+    pub samba: Option<SambaY>,
 }
 
 /// How query, key and value rows are stored.
@@ -169,6 +172,22 @@ impl Decoder {
         self.n_head_kv * self.head_dim
     }
 
+    /// Width of the attended values of one token.
+    pub fn att_width(&self) -> usize {
+        self.n_head * self.attention(0).value_dim()
+    }
+
+    /// Width of what the activation function is applied to.
+    pub fn gate_width(&self) -> usize {
+        self.samba.map_or(self.n_ff, |samba| samba.n_inner.max(self.n_ff))
+    }
+
+    /// Width of the widest rows that a matrix is multiplied with.
+    pub fn widest(&self) -> usize {
+        let dt = self.samba.map_or(0, |samba| samba.n_dt);
+        self.n_embd.max(self.q_width()).max(self.gate_width()).max(dt)
+    }
+
     /// Width of what is gated after it was made: where products are gated as they are made, nothing.
     pub fn up_width(&self) -> usize {
         match self.feed_forward {
@@ -177,17 +196,63 @@ impl Decoder {
         }
     }
 
+    /// Whether a layer attends to anything.
+    pub fn attends(&self, layer: usize) -> bool {
+        let attends = |mixer| matches!(mixer, Mixer::Attention | Mixer::Cross);
+        self.samba.is_none() || attends(SambaY::mixer(layer, self.n_layer))
+    }
+
+    /// Whether a layer has keys and values of its own.
+    pub fn has_cache(&self, layer: usize) -> bool {
+        self.samba.is_none() || SambaY::mixer(layer, self.n_layer) == Mixer::Attention
+    }
+
+    /// Layers with a state that each token changes.
+    pub fn recurrences(&self) -> impl Iterator<Item = (usize, SambaY)> {
+        let recurs = |layer: &usize| SambaY::mixer(*layer, self.n_layer) == Mixer::Recurrence;
+        self.samba.into_iter().flat_map(move |samba| (0..self.n_layer).filter(recurs).map(move |layer| (layer, samba)))
+    }
+
+    /// Rows that a layer's cache has for each head, in runs of these sizes.
+    pub fn cache_rows(&self, layer: usize, sizes: Sizes) -> usize {
+        self.attention(layer).cache_rows(sizes.n_ctx, sizes.n_batch)
+    }
+
+    /// Whether what the next token needs of the first `len` positions is still there when `written` are: rings have let go
+    /// of the earliest, and recurrences have taken all of them in.
+    pub fn keeps(&self, len: usize, written: usize, sizes: Sizes) -> bool {
+        let held = |layer: usize| {
+            let first = self.attention(layer).window.map_or(0, |window| (len + 1).saturating_sub(window));
+            first + self.cache_rows(layer, sizes) >= written
+        };
+        len == 0 || len == written || self.samba.is_none() && (0..self.n_layer).all(held)
+    }
+
     /// The attention of a layer.
     pub fn attention(&self, layer: usize) -> Attention {
         let dense = |interval: usize| (layer + 1).is_multiple_of(interval);
         let sparse = self.sparse.filter(|sparse| !sparse.dense_interval.is_some_and(dense));
-        Attention {
+        let usual = Attention {
             n_head: self.n_head,
             n_head_kv: self.n_head_kv,
             head_dim: self.head_dim,
             scale: self.scales.attention,
             window: self.window,
             blocks: sparse.map(|sparse| sparse.blocks),
+            paired: false,
+        };
+        self.samba.map_or(usual, |samba| samba.attention(layer, self.n_layer, usual))
+    }
+
+    /// Rows of a layer's matrix that are multiplied for every token of a prompt; the others are for tokens with logits only.
+    pub fn rows_of_each_token(&self, spec: &TensorSpec) -> u64 {
+        let above = spec.layer.filter(|&layer| self.samba.is_some() && layer >= SambaY::shared(self.n_layer));
+        match above {
+            None => spec.shape.rows(),
+            Some(layer) if layer == SambaY::shared(self.n_layer) && spec.role == Role::AttnQkv => {
+                2 * self.kv_width() as u64
+            }
+            Some(_) => 0,
         }
     }
 }

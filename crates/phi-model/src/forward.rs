@@ -3,7 +3,7 @@ use phi_memory::Live;
 use phi_tensor::{Matrix, Tensor, TokenId};
 
 use crate::{Decoder, Factors, FfnWeights, GateUpWeights, KvLayer, Linear, Model, NormWeights, QkvWeights, Scratch};
-use crate::{Pairs, Sizes, State};
+use crate::{Pairs, Sizes, State, samba};
 
 /// One batch of tokens behind what is cached.
 #[derive(Clone, Copy, Debug)]
@@ -41,13 +41,40 @@ pub struct Pass<'a> {
 /// When the tokens do not fit the state's batch or context, or are not in the vocabulary.
 pub fn forward<'s>(model: &Model, s: &'s mut State<Live>, k: &Kernels, pass: Pass<'_>) -> &'s [f32] {
     let (d, w, sizes) = (&model.decoder, &model.weights, s.sizes);
-    let Pass { tokens, first, factors, n_logits } = pass;
+    let Pass { tokens, first, n_logits, .. } = pass;
     let n = tokens.len();
     assert!(n <= sizes.n_batch, "a batch of {n} tokens, planned for {}", sizes.n_batch);
     assert!(first + n <= sizes.n_ctx, "position {} in a context of {}", first + n, sizes.n_ctx);
     assert!(n_logits <= sizes.n_logits.min(n), "logits of {n_logits} tokens, planned for {}", sizes.n_logits);
+    match &d.samba {
+        None => layers(model, s, k, pass),
+        Some(samba) => samba::layers(model, samba, s, k, pass),
+    }
 
-    let Scratch { x, xb, q, key, value, parts, att, gate, up, codes, sides, cos, sin, logits } = &mut s.scratch;
+    // Only the rows whose logits are wanted go through the head, the largest matrix of all.
+    let Scratch { x, xb, codes, sides, logits, .. } = &mut s.scratch;
+    let last = &x[(n - n_logits) * d.n_embd..n * d.n_embd];
+    let xb = &mut xb[..n_logits * d.n_embd];
+    let logits = &mut logits[..n_logits * d.n_vocab]; // [n_logits, v]
+    if n_logits > 0 {
+        w.output_norm.apply(k, d, last, xb);
+        let weight = w.output.as_ref().unwrap_or(&w.token_embd).matrix();
+        let head = Rows { weight, bias: w.output_bias.as_ref().map(Tensor::matrix) };
+        head.set(k, k.quantize(xb, d.n_embd, codes, sides), logits);
+        k.scale(d.scales.logit, logits);
+        for logits in logits.chunks_exact_mut(d.n_vocab) {
+            d.masked.iter().for_each(|token| logits[token.index()] = MASKED);
+        }
+    }
+    logits
+}
+
+/// All layers of a transformer.
+fn layers(model: &Model, s: &mut State<Live>, k: &Kernels, pass: Pass<'_>) {
+    let (d, w, sizes) = (&model.decoder, &model.weights, s.sizes);
+    let Pass { tokens, first, factors, .. } = pass;
+    let n = tokens.len();
+    let Scratch { x, xb, q, key, value, parts, att, gate, up, codes, sides, cos, sin, .. } = &mut s.scratch;
     let x = &mut x[..n * d.n_embd]; //            [t, e]
     let xb = &mut xb[..n * d.n_embd]; //          [t, e]
     let q = &mut q[..n * d.q_width()]; //         [t, h·d]
@@ -84,7 +111,7 @@ pub fn forward<'s>(model: &Model, s: &'s mut State<Live>, k: &Kernels, pass: Pas
         rotate(k, cos, sin, pairs, d.head_dim, key);
         k.append(attention, sizes.k_type, first, key, &mut kv.k);
         k.append(attention, sizes.v_type, first, value, &mut kv.v);
-        let (keys, values) = kv.matrices(d.n_head_kv * sizes.n_ctx, d.head_dim, sizes);
+        let (keys, values) = kv.matrices(d.n_head_kv * d.cache_rows(i, sizes), d.head_dim, sizes);
         k.attention(attention, first, q, keys, values, parts, att);
         layer.attn_output.rows().add(k, k.quantize(att, d.q_width(), codes, sides), x);
 
@@ -94,22 +121,6 @@ pub fn forward<'s>(model: &Model, s: &'s mut State<Live>, k: &Kernels, pass: Pas
         }
         layer.ffn_down.rows().add(k, k.quantize(gate, d.n_ff, codes, sides), x);
     }
-
-    // Only the rows whose logits are wanted go through the head, the largest matrix of all.
-    let last = &x[(n - n_logits) * d.n_embd..];
-    let xb = &mut xb[..n_logits * d.n_embd];
-    let logits = &mut logits[..n_logits * d.n_vocab]; // [n_logits, v]
-    if n_logits > 0 {
-        w.output_norm.apply(k, d, last, xb);
-        let weight = w.output.as_ref().unwrap_or(&w.token_embd).matrix();
-        let head = Rows { weight, bias: w.output_bias.as_ref().map(Tensor::matrix) };
-        head.set(k, k.quantize(xb, d.n_embd, codes, sides), logits);
-        k.scale(d.scales.logit, logits);
-        for logits in logits.chunks_exact_mut(d.n_vocab) {
-            d.masked.iter().for_each(|token| logits[token.index()] = MASKED);
-        }
-    }
-    logits
 }
 
 /// The logit of a token that must not come. A number, so that what is none still is a fault.
@@ -117,7 +128,7 @@ const MASKED: f32 = f32::MIN;
 
 impl NormWeights<Tensor> {
     /// `out = norm(x)`
-    fn apply(&self, k: &Kernels, d: &Decoder, x: &[f32], out: &mut [f32]) {
+    pub(crate) fn apply(&self, k: &Kernels, d: &Decoder, x: &[f32], out: &mut [f32]) {
         match self {
             NormWeights::Rms(weight) => k.rms_norm(x, weight.matrix(), d.norm_eps, out),
             NormWeights::Layer { weight, bias } => k.layer_norm(x, weight.matrix(), bias.matrix(), d.norm_eps, out),
@@ -150,26 +161,26 @@ impl FfnWeights<Tensor> {
 
 /// Some rows of a matrix, with the biases that belong to them.
 #[derive(Clone, Copy)]
-struct Rows<'a> {
-    weight: Matrix<'a>,
+pub(crate) struct Rows<'a> {
+    pub(crate) weight: Matrix<'a>,
     /// A vector: one row.
     bias: Option<Matrix<'a>>,
 }
 
 impl Rows<'_> {
     /// `out = W · x + b`
-    fn set(&self, k: &Kernels, x: Activations<'_>, out: &mut [f32]) {
+    pub(crate) fn set(&self, k: &Kernels, x: Activations<'_>, out: &mut [f32]) {
         k.matmul(self.weight, x, out);
         self.add_bias(k, out);
     }
 
     /// `out += W · x + b`
-    fn add(&self, k: &Kernels, x: Activations<'_>, out: &mut [f32]) {
+    pub(crate) fn add(&self, k: &Kernels, x: Activations<'_>, out: &mut [f32]) {
         k.matmul_add(self.weight, x, out);
         self.add_bias(k, out);
     }
 
-    fn add_bias(&self, k: &Kernels, out: &mut [f32]) {
+    pub(crate) fn add_bias(&self, k: &Kernels, out: &mut [f32]) {
         if let Some(bias) = self.bias {
             k.add_bias(bias, out);
         }
@@ -178,12 +189,12 @@ impl Rows<'_> {
 
 impl Linear<Tensor> {
     /// All rows.
-    fn rows(&self) -> Rows<'_> {
+    pub(crate) fn rows(&self) -> Rows<'_> {
         Rows { weight: self.weight.matrix(), bias: self.bias.as_ref().map(Tensor::matrix) }
     }
 
     /// `n` rows from the `first` on.
-    fn slice_rows(&self, first: usize, n: usize) -> Rows<'_> {
+    pub(crate) fn slice_rows(&self, first: usize, n: usize) -> Rows<'_> {
         let all = self.rows();
         Rows { weight: all.weight.slice_rows(first, n), bias: all.bias.map(|bias| slice_vector(bias, first, n)) }
     }
@@ -211,7 +222,7 @@ impl QkvWeights<Tensor> {
 
 impl GateUpWeights<Tensor> {
     /// Gate and up rows, however they are stored.
-    fn matrices(&self, n_ff: usize) -> (Matrix<'_>, Matrix<'_>) {
+    pub(crate) fn matrices(&self, n_ff: usize) -> (Matrix<'_>, Matrix<'_>) {
         match self {
             GateUpWeights::Fused(both) => {
                 let both = both.matrix();
@@ -223,7 +234,7 @@ impl GateUpWeights<Tensor> {
 }
 
 impl KvLayer<Live> {
-    /// The caches as matrices, `[n_head_kv · n_ctx, head_dim]`.
+    /// The caches as matrices, `[n_head_kv · n_rows, head_dim]`.
     fn matrices(&self, rows: usize, head_dim: usize, sizes: Sizes) -> (Matrix<'_>, Matrix<'_>) {
         let matrix =
             |dtype, bytes| Matrix::new(dtype, rows, head_dim, bytes).expect("the cache was planned in these sizes");

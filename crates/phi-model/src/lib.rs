@@ -7,6 +7,7 @@
 //! * [`Weights`]: `Weights<TensorSpec>` is what the decoder needs, `Weights<Tensor>` what was found; one struct.
 //! * [`State`]: `State<Planned>` is what a run needs, `State<Live>` what it writes; one struct.
 //! * [`forward()`]: the one forward pass, to be read beside the paper.
+//! * [`samba`]: the one block that is not a transformer's, with weights, buffers and layers of its own.
 //!
 //! This crate does not know text, sampling or the command line.
 
@@ -18,6 +19,7 @@ mod error;
 mod forward;
 mod model;
 mod rope;
+pub mod samba;
 mod state;
 mod weights;
 
@@ -26,6 +28,7 @@ pub use error::{ModelError, TensorProblem};
 pub use forward::{Pass, forward};
 pub use model::Model;
 pub use rope::{Factors, LongRope, Pairs, Rope};
+pub use samba::SambaY;
 pub use state::{KvLayer, Scratch, Sizes, State};
 pub use weights::{
     FfnWeights, GateUpWeights, Layer, Linear, NormWeights, QkvWeights, RopeFactors, TensorSpec, Weights,

@@ -100,7 +100,7 @@ fn find<'a>(gguf: &'a Gguf, decoder: &Decoder, spec: &TensorSpec, name: &str) ->
     if info.shape != spec.shape {
         return Err(TensorProblem::Shape { name: name(), offset, got: info.shape, want: spec.shape });
     }
-    if spec.shape.dims().len() == 1 && info.dtype != DType::F32 {
+    if (spec.shape.dims().len() == 1 || spec.role.is_exact()) && info.dtype != DType::F32 {
         return Err(TensorProblem::DType { name: name(), offset, got: info.dtype, want: "F32" });
     }
     if codec(info.dtype).is_none() {

@@ -67,6 +67,11 @@ impl Rope {
         Rope { n_rot, pairs: Pairs::Halves, freq_base, stretch: 1.0, factors: false, long: None }
     }
 
+    /// Nothing turns.
+    pub fn none() -> Rope {
+        Rope::plain(0, 1.0)
+    }
+
     /// Radians per position of each pair: `1 / (factor[i] · stretch · θ^(2i / n_rot))`.
     pub fn frequencies(&self, factors: Option<&[f32]>) -> Vec<f64> {
         let (base, n_rot, stretch) = (f64::from(self.freq_base), self.n_rot as f64, f64::from(self.stretch));

@@ -3,6 +3,7 @@ use phi_memory::{Live, OutOfMemory, Planned, Row, Slots, Spec, slots};
 use phi_tensor::DType;
 
 use crate::Decoder;
+use crate::samba::{Recurrence, SambaScratch};
 
 /// What a run chooses: everything about its memory that the model does not fix.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,9 +35,10 @@ slots! {
         value: f32,
         /// Partial sums of attention while few tokens are decoded.
         parts: f32,
-        /// Attended values, `[n_batch, n_head, head_dim]`.
+        /// Attended values, `[n_batch, n_head, head_dim]`, or those of pairs, `[n_batch, n_head, 2 · head_dim]`.
         att: f32,
-        /// What the activation function is applied to, and the gated product, `[n_batch, n_ff]`.
+        /// What the activation function is applied to, and the gated product, `[n_batch, n_ff]`, or wider where a recurrence
+        /// is.
         gate: f32,
         /// What is gated, `[n_batch, n_ff]`, where the product is not gated as it is made.
         up: f32,
@@ -54,11 +56,11 @@ slots! {
 }
 
 slots! {
-    /// One layer's cache.
+    /// One layer's cache: a row for each position, or a ring of those that a window reaches ([`Decoder::cache_rows`]).
     pub struct KvLayer {
-        /// Rotated keys, `[n_head_kv, n_ctx, head_dim]`, packed as `k_type`.
+        /// Rotated keys, `[n_head_kv, n_rows, head_dim]`, packed as `k_type`.
         k: u8,
-        /// Values, `[n_head_kv, n_ctx, head_dim]`, packed as `v_type`.
+        /// Values, `[n_head_kv, n_rows, head_dim]`, or in pairs, `[n_head_kv / 2, n_rows, 2 · head_dim]`, packed as `v_type`.
         v: u8,
     }
 }
@@ -69,8 +71,12 @@ pub struct State<S: Slots> {
     pub sizes: Sizes,
     /// Buffers of one batch.
     pub scratch: Scratch<S>,
-    /// Caches, first layer to last.
+    /// More of them, for SambaY.
+    pub samba: Option<SambaScratch<S>>,
+    /// Caches of the layers that have keys of their own, first to last.
     pub kv: Vec<KvLayer<S>>,
+    /// What recurrences keep, first layer to last.
+    pub recurrences: Vec<Recurrence<S>>,
 }
 
 impl State<Planned> {
@@ -81,11 +87,16 @@ impl State<Planned> {
     pub fn of(d: &Decoder, sizes: Sizes) -> Self {
         let Sizes { n_ctx, n_batch, n_logits, k_type, v_type } = sizes;
         let rows = |name: &str, width: usize| Spec::new(name, &[n_batch, width]);
-        let cache = |name: String, dtype: DType| {
-            let row_bytes = dtype.row_bytes(d.head_dim as u64).expect("the type was chosen to fit a head");
-            Spec::reserved(name, &[d.n_head_kv, n_ctx, row_bytes as usize])
+        let cache = |part: &str, layer: usize, dtype: DType, dim: usize| {
+            let row_bytes = dtype.row_bytes(dim as u64).expect("the type was chosen to fit a head");
+            let dims = [d.kv_width() / dim, d.cache_rows(layer, sizes), row_bytes as usize];
+            Spec::reserved(format!("kv.{part}.{layer}"), &dims)
         };
-        let (codes, sides) = Activations::room(n_batch, d.n_embd.max(d.q_width()).max(d.n_ff));
+        let cached = |layer: usize| KvLayer {
+            k: cache("k", layer, k_type, d.head_dim),
+            v: cache("v", layer, v_type, d.attention(layer).value_dim()),
+        };
+        let (codes, sides) = Activations::room(n_batch, d.widest());
         State {
             sizes,
             scratch: Scratch {
@@ -95,8 +106,8 @@ impl State<Planned> {
                 key: rows("key", d.kv_width()),
                 value: rows("value", d.kv_width()),
                 parts: Spec::new("parts", &[d.attention(0).room(n_ctx, n_batch)]),
-                att: rows("att", d.q_width()),
-                gate: rows("gate", d.n_ff),
+                att: rows("att", d.att_width()),
+                gate: rows("gate", d.gate_width()),
                 up: rows("up", d.up_width()),
                 codes: Spec::new("codes", &[codes]),
                 sides: Spec::new("sides", &[sides]),
@@ -104,15 +115,21 @@ impl State<Planned> {
                 sin: rows("sin", d.rope.n_rot / 2),
                 logits: Spec::new("logits", &[n_logits, d.n_vocab]),
             },
-            kv: (0..d.n_layer)
-                .map(|i| KvLayer { k: cache(format!("kv.k.{i}"), k_type), v: cache(format!("kv.v.{i}"), v_type) })
-                .collect(),
+            samba: d.samba.as_ref().map(|samba| SambaScratch::of(samba, sizes)),
+            kv: (0..d.n_layer).filter(|&layer| d.has_cache(layer)).map(cached).collect(),
+            recurrences: d.recurrences().map(|(layer, samba)| Recurrence::of(&samba, layer)).collect(),
         }
     }
 
     /// The memory table.
     pub fn rows(&self) -> Vec<Row> {
-        self.scratch.rows().into_iter().chain(self.kv.iter().flat_map(KvLayer::rows)).collect()
+        let scratch = self.scratch.rows().into_iter().chain(self.samba.iter().flat_map(SambaScratch::rows));
+        scratch.chain(self.kept()).collect()
+    }
+
+    /// The part of it that outlives a batch: caches and states.
+    pub fn kept(&self) -> impl Iterator<Item = Row> {
+        self.kv.iter().flat_map(KvLayer::rows).chain(self.recurrences.iter().flat_map(Recurrence::rows))
     }
 
     /// Allocates exactly what the table says.
@@ -120,7 +137,9 @@ impl State<Planned> {
         Ok(State {
             sizes: self.sizes,
             scratch: self.scratch.allocate()?,
+            samba: self.samba.as_ref().map(SambaScratch::allocate).transpose()?,
             kv: self.kv.iter().map(KvLayer::allocate).collect::<Result<_, _>>()?,
+            recurrences: self.recurrences.iter().map(Recurrence::allocate).collect::<Result<_, _>>()?,
         })
     }
 }

@@ -1,5 +1,6 @@
 use phi_tensor::{Role, Shape};
 
+use crate::samba::SambaLayer;
 use crate::{Biases, Branches, Decoder, FeedForward, GateUp, Head, Norm, Qkv, Rope};
 
 /// Every tensor of a decoder, at one of its stages: `Weights<TensorSpec>` is what is needed, `Weights<Tensor>` what was
@@ -12,6 +13,8 @@ pub struct Weights<T> {
     pub rope_factors: Option<RopeFactors<T>>,
     /// The layers, first to last.
     pub layers: Vec<Layer<T>>,
+    /// In their place, the layers of SambaY.
+    pub samba: Vec<SambaLayer<T>>,
     /// Norm before the head.
     pub output_norm: NormWeights<T>,
     /// The head, `[n_vocab, n_embd]`, unless tied.
@@ -127,7 +130,14 @@ impl Weights<TensorSpec> {
                 Rope { factors: true, .. } => Some(RopeFactors::One(factors(Role::RopeFreqs))),
                 _ => None,
             },
-            layers: (0..d.n_layer).map(|layer| Layer::of(d, layer)).collect(),
+            layers: match d.samba {
+                None => (0..d.n_layer).map(|layer| Layer::of(d, layer)).collect(),
+                Some(_) => Vec::new(),
+            },
+            samba: match &d.samba {
+                None => Vec::new(),
+                Some(samba) => (0..d.n_layer).map(|layer| SambaLayer::of(d, samba, layer)).collect(),
+            },
             output_norm: NormWeights::of(d, Role::OutputNorm, Role::OutputNormBias, None),
             output: match d.head {
                 Head::Own => Some(global(Role::Output, Shape::matrix(d.n_vocab, d.n_embd))),
@@ -189,7 +199,7 @@ impl Layer<TensorSpec> {
 }
 
 impl NormWeights<TensorSpec> {
-    fn of(d: &Decoder, weight: Role, bias: Role, layer: Option<usize>) -> Self {
+    pub(crate) fn of(d: &Decoder, weight: Role, bias: Role, layer: Option<usize>) -> Self {
         let vector = |role| TensorSpec { role, layer, shape: Shape::vector(d.n_embd) };
         match d.norm {
             Norm::Rms => NormWeights::Rms(vector(weight)),
@@ -210,6 +220,7 @@ impl<T> Weights<T> {
                 None => None,
             },
             layers: self.layers.iter().map(|layer| layer.try_map(f)).collect::<Result<_, E>>()?,
+            samba: self.samba.iter().map(|layer| layer.try_map(f)).collect::<Result<_, E>>()?,
             output_norm: self.output_norm.try_map(f)?,
             output: self.output.as_ref().map(&mut *f).transpose()?,
             output_bias: self.output_bias.as_ref().map(f).transpose()?,
@@ -230,10 +241,7 @@ impl<T> Layer<T> {
             attn_output: self.attn_output.try_map(f)?,
             ffn_norm: self.ffn_norm.as_ref().map(|norm| norm.try_map(f)).transpose()?,
             ffn_up: match &self.ffn_up {
-                FfnWeights::Silu(GateUpWeights::Fused(gate_up)) => FfnWeights::Silu(GateUpWeights::Fused(f(gate_up)?)),
-                FfnWeights::Silu(GateUpWeights::Split { gate, up }) => {
-                    FfnWeights::Silu(GateUpWeights::Split { gate: f(gate)?, up: f(up)? })
-                }
+                FfnWeights::Silu(gate_up) => FfnWeights::Silu(gate_up.try_map(f)?),
                 FfnWeights::Gelu(up) => FfnWeights::Gelu(up.try_map(f)?),
                 FfnWeights::GeGelu { limit, gate_up } => {
                     FfnWeights::GeGelu { limit: *limit, gate_up: gate_up.try_map(f)? }
@@ -244,14 +252,23 @@ impl<T> Layer<T> {
     }
 }
 
+impl<T> GateUpWeights<T> {
+    pub(crate) fn try_map<U, E>(&self, f: &mut impl FnMut(&T) -> Result<U, E>) -> Result<GateUpWeights<U>, E> {
+        Ok(match self {
+            GateUpWeights::Fused(gate_up) => GateUpWeights::Fused(f(gate_up)?),
+            GateUpWeights::Split { gate, up } => GateUpWeights::Split { gate: f(gate)?, up: f(up)? },
+        })
+    }
+}
+
 impl<T> Linear<T> {
-    fn try_map<U, E>(&self, f: &mut impl FnMut(&T) -> Result<U, E>) -> Result<Linear<U>, E> {
+    pub(crate) fn try_map<U, E>(&self, f: &mut impl FnMut(&T) -> Result<U, E>) -> Result<Linear<U>, E> {
         Ok(Linear { weight: f(&self.weight)?, bias: self.bias.as_ref().map(f).transpose()? })
     }
 }
 
 impl<T> NormWeights<T> {
-    fn try_map<U, E>(&self, f: &mut impl FnMut(&T) -> Result<U, E>) -> Result<NormWeights<U>, E> {
+    pub(crate) fn try_map<U, E>(&self, f: &mut impl FnMut(&T) -> Result<U, E>) -> Result<NormWeights<U>, E> {
         Ok(match self {
             NormWeights::Rms(weight) => NormWeights::Rms(f(weight)?),
             NormWeights::Layer { weight, bias } => NormWeights::Layer { weight: f(weight)?, bias: f(bias)? },

@@ -1,3 +1,4 @@
+use phi_model::Decoder;
 use phi_runtime::{DType, Plan, RunOptions};
 
 use crate::{Error, Quant, Subject, Weights};
@@ -54,8 +55,11 @@ pub struct Need {
     pub n_ctx: usize,
     /// Weights by part.
     pub parts: Weights,
-    /// Bytes that one more position takes.
+    /// Bytes that one more position takes, while no window is full.
     pub kv_per_token: u64,
+    /// Bytes of keys and values that the last token of a full context reads, of one sequence; blocks that heads leave out
+    /// are counted.
+    pub kv_read: u64,
     /// Every buffer of a session.
     pub plan: Plan,
 }
@@ -77,10 +81,10 @@ impl Need {
     }
 
     /// What a token reads at the end of the context: all weights, but of an embedding that is not the head one row; and
-    /// the cache of one sequence.
+    /// what it sees of the cache of one sequence.
     pub fn token_bytes(&self) -> u64 {
         let unread = if self.parts.tied { 0 } else { self.parts.embedding };
-        self.weights - unread + self.kv_per_token * self.n_ctx as u64
+        (self.weights - unread).saturating_add(self.kv_read)
     }
 
     /// Whether it goes into so many bytes.
@@ -139,13 +143,16 @@ impl Subject {
     pub fn need(&self, asked: &Asked) -> Result<Need, Error> {
         let parts = self.weights(asked.quant);
         let plan = Plan::of(&self.decoder, parts.bytes, self.n_tokens, &asked.run)?;
+        // Which blocks heads leave out depends on the position, and is not worth counting here.
+        let dense = Decoder { sparse: None, ..self.decoder.clone() };
         Ok(Need {
             weights: parts.bytes,
             kv: plan.kv_bytes().saturating_mul(asked.sequences.max(1) as u64),
             compute: plan.compute_bytes(),
             base: plan.base_bytes(),
             n_ctx: plan.n_ctx(),
-            kv_per_token: plan.kv_bytes() / plan.n_ctx() as u64,
+            kv_per_token: plan.caches().iter().map(|(_, bytes)| bytes).sum(),
+            kv_read: plan.cached_bytes(&dense, plan.n_ctx() - 1),
             parts,
             plan,
         })

@@ -151,16 +151,18 @@ impl Subject {
         // The same header as the file would have, so that nothing is understood twice.
         let mut file = model.blueprint(FileType::F16);
         let facts = Facts::of(&file);
-        let plain = |shape: &Shape| if shape.dims().len() == 1 { DType::F32 } else { DType::F16 };
+        let plain = |t: &phi_convert::Tensor| {
+            if t.shape.dims().len() == 1 || t.role.is_exact() { DType::F32 } else { DType::F16 }
+        };
         for t in model.tensors() {
-            file.tensor(&t.name, plain(&t.shape), t.shape);
+            file.tensor(&t.name, plain(t), t.shape);
         }
         let decoder = arch::decoder(&Header::parse_start(&file.header_bytes(), file.file_bytes())?)?;
         let stored = model.tensors().iter().map(|t| Stored {
             name: t.name.clone(),
             layer: t.layer,
             shape: t.shape,
-            dtype: plain(&t.shape),
+            dtype: plain(t),
         });
         Ok(Subject {
             name: name.into(),

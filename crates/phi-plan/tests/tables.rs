@@ -116,6 +116,44 @@ fn caches_are_to_the_byte() {
     assert_eq!(subject.need(&four).unwrap().kv, 4 * 204_800 * 4096);
 }
 
+/// A window keeps a ring: as many positions as it and a batch reach, in whole tiles of 96.
+#[test]
+fn windows_are_rings() {
+    for (name, per_token) in [("phi-3-mini-4k", 393_216), ("phi-3-medium-4k", 204_800)] {
+        let subject = Subject::known(name).unwrap();
+        for (n_ctx, n_batch, n_rows) in [
+            (4096, 512, 2592),
+            (4096, 64, 2112),
+            (4096, 1, 2112),
+            (131_072, 512, 2592),
+            (2600, 512, 2592),
+            (2592, 512, 2592),
+            (2500, 512, 2500),
+            (2048, 512, 2048),
+        ] {
+            let asked = Asked::new(Quant::of(FileType::Q4_0)).with_ctx(n_ctx).with_batch(n_batch);
+            let need = subject.need(&asked).unwrap();
+            assert_eq!(need.plan.caches(), [(n_rows, per_token)], "{name} {n_ctx} {n_batch}");
+            assert_eq!((need.kv, need.kv_read), (n_rows as u64 * per_token, 2047 * per_token));
+        }
+    }
+}
+
+/// One layer's cache grows, eight have rings, nine a state; and eight layers read the one that grows.
+#[test]
+fn flash_hardly_grows() {
+    let subject = Subject::known("phi-4-mini-flash").unwrap();
+    for (n_ctx, n_batch, n_rows) in [(4096, 512, 1056), (65_536, 64, 576), (262_144, 512, 1056)] {
+        let asked = Asked::new(Quant::of(FileType::Q4_K_M)).with_ctx(n_ctx).with_batch(n_batch);
+        let need = subject.need(&asked).unwrap();
+        let states = 9 * 5120 * (3 + 16) * 4;
+        assert_eq!(need.plan.caches(), [(n_ctx, 5120), (n_rows, 40_960)]);
+        assert_eq!(need.plan.recurrence_bytes(), states);
+        assert_eq!(need.kv, n_ctx as u64 * 5120 + n_rows as u64 * 40_960 + states);
+        assert_eq!(need.kv_read, 8 * n_ctx as u64 * 5120 + 512 * 40_960 + states);
+    }
+}
+
 #[test]
 fn batches_and_logits_are_what_compute_is() {
     let subject = Subject::known("phi-4-mini").unwrap();

@@ -2,38 +2,52 @@
 
 use std::convert::Infallible;
 
+use phi_model::{Decoder, Weights};
+use phi_tensor::DType;
+
 use crate::{Engine, Plan};
 
 impl Engine {
-    /// Multiply-adds in the matrices of a prompt of `tokens` tokens: the layers for each of them, the head for the last.
+    /// Multiply-adds in the matrices of a prompt of `tokens` tokens: the layers for each of them (or some, for the last
+    /// alone), the head for the last.
     ///
     /// Attention's own products, which grow with the square of the prompt, are not counted.
     pub fn prompt_macs(&self, tokens: usize) -> u64 {
-        let weights = &self.model().weights;
-        let mut matrices = 0;
-        let Ok(_) = weights.try_map(|tensor| -> Result<(), Infallible> {
-            if tensor.shape().dims().len() == 2 {
-                matrices += tensor.shape().len();
+        let d = self.decoder();
+        let (mut each, mut last) = (0, 0);
+        let Ok(_) = Weights::of(d).try_map(|spec| -> Result<(), Infallible> {
+            if spec.layer.is_some() && spec.shape.dims().len() == 2 {
+                let rows = d.rows_of_each_token(spec);
+                each += rows * spec.shape.cols();
+                last += (spec.shape.rows() - rows) * spec.shape.cols();
             }
             Ok(())
         });
-        let head = weights.token_embd.shape().len();
-        let layers = matrices - head - weights.output.as_ref().map_or(0, |output| output.shape().len());
-        layers * tokens as u64 + if tokens > 0 { head } else { 0 }
+        let head = self.model().weights.token_embd.shape().len();
+        each * tokens as u64 + if tokens > 0 { last + head } else { 0 }
     }
 
     /// Bytes that are read to compute one token alone, at `position`: all weights once, but of an embedding that is not the
     /// head one row, and of the caches the keys and values that this position sees.
     pub fn token_bytes(&self, plan: &Plan, position: usize) -> u64 {
-        let (model, d, sizes) = (self.model(), self.decoder(), plan.state.sizes);
+        let model = self.model();
         let embedding = model.weights.token_embd.matrix();
         let unread = match model.weights.output {
             Some(_) => embedding.row_bytes() * (embedding.rows() - 1),
             None => 0,
         };
-        let row = |dtype: phi_tensor::DType| dtype.row_bytes(d.head_dim as u64).expect("the plan checked the type");
-        let keys: usize = (0..d.n_layer).map(|layer| d.attention(layer).keys_read(position)).sum();
-        let cached = keys as u64 * (row(sizes.k_type) + row(sizes.v_type));
-        model.weight_bytes() - unread as u64 + cached
+        model.weight_bytes() - unread as u64 + plan.cached_bytes(self.decoder(), position)
+    }
+}
+
+impl Plan {
+    /// Bytes of keys and values that are read to compute one token alone, at `position`: those that this position sees, in
+    /// each layer that looks at them. And what recurrences keep.
+    pub fn cached_bytes(&self, d: &Decoder, position: usize) -> u64 {
+        let sizes = self.state.sizes;
+        let row = |dtype: DType| dtype.row_bytes(d.head_dim as u64).expect("the plan checked the type");
+        let layers = (0..d.n_layer).filter(|&layer| d.attends(layer));
+        let keys = layers.map(|layer| d.attention(layer).keys_read(position) as u64).fold(0, u64::saturating_add);
+        keys.saturating_mul(row(sizes.k_type) + row(sizes.v_type)).saturating_add(self.recurrence_bytes())
     }
 }

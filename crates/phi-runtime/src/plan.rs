@@ -129,10 +129,30 @@ impl Plan {
         self.rows().iter().fold(0, |sum, row| sum.saturating_add(row.bytes))
     }
 
-    /// Bytes of keys and values, when the context is full.
+    /// Bytes of keys and values when the context is full, and of what recurrences keep.
     pub fn kv_bytes(&self) -> u64 {
-        let rows = self.state.kv.iter().flat_map(|layer| layer.rows());
+        self.state.kept().fold(0, |sum, row| sum.saturating_add(row.content_bytes()))
+    }
+
+    /// Bytes of what recurrences keep, whatever the context.
+    pub fn recurrence_bytes(&self) -> u64 {
+        let rows = self.state.recurrences.iter().flat_map(|layer| layer.rows());
         rows.fold(0, |sum, row| sum.saturating_add(row.content_bytes()))
+    }
+
+    /// Keys and values by how many positions their caches have rows for: so many, and the bytes of one, the longest caches
+    /// first. Where there is no window it is one pair.
+    pub fn caches(&self) -> Vec<(usize, u64)> {
+        let mut caches: Vec<(usize, u64)> = Vec::new();
+        for row in self.state.kv.iter().flat_map(|layer| layer.rows()) {
+            let bytes = (row.dims[0] * row.dims[2]) as u64;
+            match caches.iter_mut().find(|(n_rows, _)| *n_rows == row.dims[1]) {
+                Some((_, sum)) => *sum += bytes,
+                None => caches.push((row.dims[1], bytes)),
+            }
+        }
+        caches.sort_unstable_by(|a, b| b.cmp(a));
+        caches
     }
 
     /// Bytes of everything else that a session allocates, and of what aligns the buffers.

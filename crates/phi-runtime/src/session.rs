@@ -22,6 +22,8 @@ pub struct Session<'e> {
     len: usize,
     /// How many of its tokens the caches hold, computed with `factors`.
     cached: usize,
+    /// How many they held at most since the first was last computed: rings still hold the last of these.
+    written: usize,
     factors: Factors,
     /// Tokens computed since the beginning, those computed again included.
     computed: usize,
@@ -52,7 +54,8 @@ pub struct Progress {
     pub done: usize,
     /// Tokens of the sequence.
     pub total: usize,
-    /// Whether earlier tokens are computed again because the sequence outgrew the original context.
+    /// Whether earlier tokens are computed again: the sequence outgrew the original context, or what a window needs of them
+    /// is gone.
     pub recomputing: bool,
 }
 
@@ -88,6 +91,7 @@ impl<'e> Session<'e> {
             tokens,
             len: 0,
             cached: 0,
+            written: 0,
             factors: Factors::Short,
             computed: 0,
             prompt,
@@ -155,10 +159,21 @@ impl<'e> Session<'e> {
         self.prefill_watched(&tokens[keep..], watch)
     }
 
-    /// Forgets all but the first `len` tokens.
+    /// Forgets all but the first `len` tokens. What caches no longer hold of those is computed again with the next prompt,
+    /// be it empty.
     pub fn rewind(&mut self, len: usize) {
         self.len = self.len.min(len);
-        self.cached = self.cached.min(len);
+        if self.len < self.cached {
+            self.cached = self.len;
+            if !self.engine.decoder().keeps(self.cached, self.written, self.state.sizes) {
+                self.forget();
+            }
+        }
+    }
+
+    /// The caches hold nothing.
+    fn forget(&mut self) {
+        (self.cached, self.written) = (0, 0);
     }
 
     /// The tokens that follow, as `sampler` picks them: at most `limit`, up to a stop token or the end of the context.
@@ -241,7 +256,7 @@ impl<'e> Session<'e> {
         Ok(())
     }
 
-    /// Checks and appends tokens. True when what was cached must be computed again: past the original context a model
+    /// Checks and appends tokens. True when some before them must be computed again: past the original context a model
     /// with longrope turns *all* positions by other angles, and from the second layer on the cached keys and values
     /// come from hidden states that saw the old ones. Rotating the keys again would not be enough.
     fn append(&mut self, tokens: &[TokenId]) -> Result<bool, Error> {
@@ -254,17 +269,17 @@ impl<'e> Session<'e> {
             return Err(Error::ContextFull { needed, n_ctx });
         }
         self.tokens[self.len..needed].copy_from_slice(tokens);
+        let before = self.len;
         self.len = needed;
         let factors = match self.choice {
             FactorChoice::Auto => self.engine.decoder().rope.factors_for(self.len),
             FactorChoice::Always(factors) => factors,
         };
-        let recompute = factors != self.factors && self.cached > 0;
         if factors != self.factors {
-            self.cached = 0;
+            self.forget();
         }
         self.factors = factors;
-        Ok(recompute)
+        Ok(self.cached < before)
     }
 
     /// Computes the next `n` tokens, and the logits of the last `n_logits` of them.
@@ -276,6 +291,7 @@ impl<'e> Session<'e> {
         let logits = forward(model, state, kernels, pass);
         let position = self.cached + n - n_logits;
         self.cached += n;
+        self.written = self.written.max(self.cached);
         self.computed += n;
         match logits.chunks_exact(n_vocab).position(|row| row.iter().any(|x| !x.is_finite())) {
             Some(row) => Err(Error::NonFinite { position: position + row }),

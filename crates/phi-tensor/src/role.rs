@@ -58,4 +58,39 @@ pub enum Role {
     FfnUpBias,
     /// Bias of [`Role::FfnDown`], `[n_embd]`.
     FfnDownBias,
+    /// Norm of the difference of paired heads, `[2·head_dim]`.
+    AttnSubNorm,
+    /// Vectors whose products say what share of the second of paired heads is taken away, `[head_dim]`.
+    AttnLambdaQ1,
+    /// See [`Role::AttnLambdaQ1`].
+    AttnLambdaK1,
+    /// See [`Role::AttnLambdaQ1`].
+    AttnLambdaQ2,
+    /// See [`Role::AttnLambdaQ1`].
+    AttnLambdaK2,
+    /// Input and gate rows of a recurrence, `[2·n_inner, n_embd]`; of a gate alone, `[n_inner, n_embd]`.
+    SsmIn,
+    /// Weights of the convolution before it, `[n_inner, n_conv]`.
+    SsmConv1d,
+    /// Bias of [`Role::SsmConv1d`], `[n_inner]`.
+    SsmConv1dBias,
+    /// Rows of step, input and output weights, `[n_dt + 2·n_state, n_inner]`.
+    SsmX,
+    /// Steps of all channels, `[n_inner, n_dt]`.
+    SsmDt,
+    /// Bias of [`Role::SsmDt`], `[n_inner]`.
+    SsmDtBias,
+    /// What the state decays by, below 0: `[n_inner, n_state]`.
+    SsmA,
+    /// What of the input goes around the state, `[n_inner]`.
+    SsmD,
+    /// Projection back, `[n_embd, n_inner]`.
+    SsmOut,
+}
+
+impl Role {
+    /// Whether a matrix of this role is F32 in every file, as vectors are: it is small, and recurrences repeat its errors.
+    pub fn is_exact(self) -> bool {
+        matches!(self, Role::SsmA | Role::SsmConv1d)
+    }
 }

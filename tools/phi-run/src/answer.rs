@@ -112,11 +112,7 @@ pub(crate) fn prefill(session: &mut Session<'_>, prompt: &Prompt, io: &mut Io) -
     let mut shown = 0;
     session.sync(&prompt.tokens, |progress| {
         let bar = bar.get_or_insert_with(|| Progress::tokens(io, progress.total as u64));
-        bar.name(if progress.recomputing {
-            "the text outgrew the original context: computing it again"
-        } else {
-            "prompt"
-        });
+        bar.name(if progress.recomputing { "computing earlier text again" } else { "prompt" });
         bar.add((progress.done.saturating_sub(shown)) as u64);
         shown = progress.done;
         if interrupt.is_set() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }

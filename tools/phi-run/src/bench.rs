@@ -178,6 +178,8 @@ fn measure(engine: &Engine, plan: &Plan, test: &Test, typed: &BenchArgs, io: &Io
     advance(test.n_depth);
     let mut run = |n_prompt: usize, n_gen: usize| {
         session.rewind(test.n_depth);
+        // What rings let go of by the end of the last round.
+        session.prefill_watched(&[], |_| go_on())?;
         let (prompt, generated) = (tokens.some(n_prompt), tokens.some(n_gen));
         let start = Instant::now();
         session.prefill_watched(&prompt, |_| go_on())?;

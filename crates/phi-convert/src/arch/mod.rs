@@ -3,6 +3,7 @@
 mod phi2;
 mod phi3;
 mod phi3small;
+mod phi4flash;
 
 use phi_gguf::Value;
 use phi_tensor::{Role, Shape};
@@ -37,15 +38,29 @@ pub struct Want {
     pub layer: Option<usize>,
     /// Its name in the folder.
     pub source: String,
-    /// Its shape there, which stays.
+    /// Its shape.
     pub shape: Shape,
+    /// Its dimensions there, slowest first: the same, but for some that are 1.
+    pub stored: Vec<u64>,
     /// Where its rows lie there.
     pub rows: Rows,
+    /// What is made of its values.
+    pub values: Values,
+}
+
+/// What is made of a tensor's values.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Values {
+    /// They stay.
+    AsStored,
+    /// `−e^x`, in F32.
+    MinusExp,
 }
 
 impl Want {
     fn of(role: Role, layer: Option<usize>, source: impl Into<String>, shape: Shape) -> Want {
-        Want { role, layer, source: source.into(), shape, rows: Rows::InOrder }
+        let (rows, values) = (Rows::InOrder, Values::AsStored);
+        Want { role, layer, source: source.into(), shape, stored: shape.dims().to_vec(), rows, values }
     }
 }
 
@@ -98,7 +113,7 @@ trait Architecture: Sync {
     fn layout(&self, config: &Config) -> Result<Layout>;
 }
 
-const ALL: &[&dyn Architecture] = &[&phi2::Phi2, &phi3::Phi3, &phi3small::Phi3Small];
+const ALL: &[&dyn Architecture] = &[&phi2::Phi2, &phi3::Phi3, &phi3small::Phi3Small, &phi4flash::Phi4Flash];
 
 impl Layout {
     /// What the config describes. No weights are needed for it.

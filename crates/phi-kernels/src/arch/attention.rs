@@ -15,7 +15,8 @@
 //!
 //! Tiles begin at multiples of their length, and a key that a query does not see adds nothing, not even a rounding. So
 //! a query's result depends on its position and on the way taken, not on the queries computed with it. Where heads see
-//! blocks of positions, tiles that none of the queries at hand sees are left out.
+//! blocks of positions, tiles that none of the queries at hand sees are left out. Where a window moves over a ring, a tile
+//! is where its first position is: the sums are those of a cache that keeps everything.
 
 use std::ops::Range;
 
@@ -35,6 +36,10 @@ pub(crate) const KEYS: usize = 96;
 
 /// Keys of a tile of [`few`]: with heads of 128 they fill half of the smallest first-level caches.
 pub(crate) const FEW_KEYS: usize = 32;
+
+/// Rows of a ring come in these: tiles begin at multiples of their length, so that none goes beyond its end.
+pub(crate) const RING: usize = KEYS;
+const _: () = assert!(RING.is_multiple_of(FEW_KEYS));
 
 /// Heads are padded to whole vectors, of any instruction set.
 const PAD: usize = 16;
@@ -90,10 +95,14 @@ pub(crate) struct Queries<'a> {
     pub(crate) q: &'a [f32],
     /// Query heads.
     pub(crate) n_head: usize,
-    /// Values in a head.
+    /// Values in a head of queries and keys.
     pub(crate) head_dim: usize,
+    /// Values in a head of values, no fewer.
+    pub(crate) value_dim: usize,
     /// The first of the heads that share.
     pub(crate) head: usize,
+    /// How far the next of them is.
+    pub(crate) step: usize,
     /// How many share.
     pub(crate) group: usize,
     /// Position of the first token.
@@ -104,7 +113,7 @@ pub(crate) struct Queries<'a> {
     pub(crate) blocks: Option<Blocks>,
     /// Factor on the scores, which are exponents of 2.
     pub(crate) scale: f32,
-    /// Which: row `r` is head `head + r % group` of token `r / group`.
+    /// Which: row `r` is head `head + r % group · step` of token `r / group`.
     pub(crate) rows: Range<usize>,
 }
 
@@ -112,7 +121,7 @@ impl<'a> Queries<'a> {
     /// Where the `i`th is in `[tokens, n_head]`.
     pub(crate) fn index(&self, i: usize) -> usize {
         let row = self.rows.start + i;
-        row / self.group * self.n_head + self.head + row % self.group
+        row / self.group * self.n_head + self.head + row % self.group * self.step
     }
 
     /// The values of the `i`th.
@@ -133,7 +142,7 @@ impl<'a> Queries<'a> {
 
     /// The head that the `i`th is.
     pub(crate) fn head(&self, i: usize) -> usize {
-        self.head + (self.rows.start + i) % self.group
+        self.head + (self.rows.start + i) % self.group * self.step
     }
 
     /// Keys of a tile of [`many`]: whole blocks where some fit, so that those which no query sees are left out.
@@ -169,7 +178,7 @@ impl<'a> Queries<'a> {
     }
 }
 
-/// Keys, or values, of one head.
+/// Keys, or values, of one head. Position `p` is row `p mod rows`.
 #[derive(Clone, Copy)]
 pub(crate) struct Cached<'a> {
     pub(crate) rows: Rows<'a>,
@@ -177,9 +186,11 @@ pub(crate) struct Cached<'a> {
 }
 
 impl Cached<'_> {
-    /// Unpacks some rows, `stride` floats apart, and asks for those of the next tile, if there is one.
-    fn tile(&self, rows: Range<usize>, last: bool, stride: usize, out: &mut [f32]) {
-        let rows = self.rows.range(rows);
+    /// Unpacks the rows of some positions of one tile, `stride` floats apart, and asks for those of the next tile, if there
+    /// is one.
+    fn tile(&self, positions: Range<usize>, last: bool, stride: usize, out: &mut [f32]) {
+        let first = positions.start % self.rows.rows;
+        let rows = self.rows.range(first..first + positions.len());
         (self.unpack)(rows, if last { 0 } else { rows.bytes.len() }, stride, out);
     }
 }
@@ -214,11 +225,12 @@ pub(crate) fn many<S: Simd>(
     put: &mut dyn FnMut(usize, &[f32]),
 ) {
     let (n, wide) = (queries.rows.len(), 2 * S::LANES);
-    let dim = padded(queries.head_dim);
-    let stride = dim + PAD;
-    let panel_len = wide * dim;
+    let (dim, value_dim) = (padded(queries.head_dim), padded(queries.value_dim));
+    let (stride, value_stride) = (dim + PAD, value_dim + PAD);
+    let (panel_len, value_len) = (wide * dim, wide * value_dim);
     let panels = n.div_ceil(wide);
-    assert!(panels * panel_len <= BLOCK && n <= MAX_ROWS && stride <= STRIDE, "{n} queries fit a block");
+    assert!(dim <= value_dim && panels * value_len <= BLOCK, "{n} queries fit a block");
+    assert!(n <= MAX_ROWS && value_stride <= STRIDE, "{n} queries fit a block");
     let here = |panel: usize| panel * wide..n.min((panel + 1) * wide);
 
     for panel in 0..panels {
@@ -240,7 +252,7 @@ pub(crate) fn many<S: Simd>(
             }
         }
     }
-    room.o[..panels * panel_len].fill(0.0);
+    room.o[..panels * value_len].fill(0.0);
     room.max.fill(f32::MIN);
     room.sum.fill(0.0);
 
@@ -252,7 +264,7 @@ pub(crate) fn many<S: Simd>(
         }
         let last = keys.end == seen.end;
         k.tile(keys.clone(), last, stride, &mut room.k);
-        v.tile(keys.clone(), last, stride, &mut room.v);
+        v.tile(keys.clone(), last, value_stride, &mut room.v);
         for panel in 0..panels {
             let rows = here(panel);
             let narrow = rows.len() <= S::LANES;
@@ -271,27 +283,27 @@ pub(crate) fn many<S: Simd>(
 
     for panel in 0..panels {
         let rows = here(panel);
-        let from = &mut room.o[panel * panel_len..][..panel_len];
+        let from = &mut room.o[panel * value_len..][..value_len];
         for i in (0..wide).step_by(S::LANES) {
             // SAFETY: every panel has two vectors' queries, and `wide` sums for each value of a head.
             unsafe {
                 let factor = s.div(s.splat(1.0), s.load(room.sum.as_ptr().add(rows.start + i)));
-                for d in 0..dim {
+                for d in 0..value_dim {
                     let at = from.as_mut_ptr().add(d * wide + i);
                     s.store(at, s.mul(s.load(at), factor));
                 }
             }
         }
-        let to = &mut room.k[..wide * stride];
-        for d in (0..dim).step_by(S::LANES) {
+        let to = &mut room.k[..wide * value_stride];
+        for d in (0..value_dim).step_by(S::LANES) {
             for i in (0..wide).step_by(S::LANES) {
-                let (from, to) = (from[d * wide + i..].as_ptr(), to[i * stride + d..].as_mut_ptr());
+                let (from, to) = (from[d * wide + i..].as_ptr(), to[i * value_stride + d..].as_mut_ptr());
                 // SAFETY: as for the queries.
-                unsafe { s.transpose(from.cast(), 4 * wide, to.cast(), 4 * stride) };
+                unsafe { s.transpose(from.cast(), 4 * wide, to.cast(), 4 * value_stride) };
             }
         }
-        for (row, i) in to.chunks_exact(stride).zip(rows) {
-            put(i, &row[..queries.head_dim]);
+        for (row, i) in to.chunks_exact(value_stride).zip(rows) {
+            put(i, &row[..queries.value_dim]);
         }
     }
 }
@@ -309,16 +321,14 @@ unsafe fn through<S: Simd, const NV: usize, const NC: usize>(
     room: &mut Room,
 ) {
     let wide = 2 * S::LANES;
-    let dim = padded(queries.head_dim);
-    let stride = dim + PAD;
+    let (dim, value_dim) = (padded(queries.head_dim), padded(queries.value_dim));
+    let (stride, value_stride) = (dim + PAD, value_dim + PAD);
     let (earliest, latest) = (queries.sees(rows.start), queries.sees(rows.end - 1));
     let seen = tile.start.max(earliest.start)..tile.end.min(latest.end);
     if seen.is_empty() || !queries.leave(rows.clone(), seen.clone()) {
         return;
     }
     let keys = seen.start - tile.start..seen.end - tile.start;
-    let panel = rows.start * dim;
-
     let masked = seen.start < latest.start || seen.end > earliest.end;
     let whole = keys.start.is_multiple_of(NC) && keys.end.is_multiple_of(NC);
     // Whether all scores are of keys that all queries see: their largest then comes out of registers.
@@ -332,7 +342,7 @@ unsafe fn through<S: Simd, const NV: usize, const NC: usize>(
         // SAFETY: `max` has room for whole panels.
         largest[v] = unsafe { s.load(max.add(v * S::LANES)) };
     }
-    let q = room.q[panel..].as_ptr();
+    let q = room.q[rows.start * dim..].as_ptr();
     for j in (keys.start / NC * NC..keys.end).step_by(NC) {
         let mut key = [q; NC];
         for (c, key) in key.iter_mut().enumerate() {
@@ -404,21 +414,21 @@ unsafe fn through<S: Simd, const NV: usize, const NC: usize>(
 
     // Values, those of the head that `NC` does not divide in smaller steps.
     let weights = room.scores[keys.start * wide..].as_ptr();
-    let values = room.v[keys.start * stride..].as_ptr();
-    let o = room.o[panel..].as_mut_ptr();
+    let values = room.v[keys.start * value_stride..].as_ptr();
+    let o = room.o[rows.start * value_dim..].as_mut_ptr();
     let (n, mut d) = (keys.len(), 0);
     // SAFETY: the caller's; `d + NC` values are within the head.
     unsafe {
-        while d + NC <= queries.head_dim {
-            weigh::<S, NV, NC>(s, n, weights, values.add(d), stride, shrink, o.add(d * wide));
+        while d + NC <= queries.value_dim {
+            weigh::<S, NV, NC>(s, n, weights, values.add(d), value_stride, shrink, o.add(d * wide));
             d += NC;
         }
-        while d + 4 <= queries.head_dim {
-            weigh::<S, NV, 4>(s, n, weights, values.add(d), stride, shrink, o.add(d * wide));
+        while d + 4 <= queries.value_dim {
+            weigh::<S, NV, 4>(s, n, weights, values.add(d), value_stride, shrink, o.add(d * wide));
             d += 4;
         }
-        while d < queries.head_dim {
-            weigh::<S, NV, 1>(s, n, weights, values.add(d), stride, shrink, o.add(d * wide));
+        while d < queries.value_dim {
+            weigh::<S, NV, 1>(s, n, weights, values.add(d), value_stride, shrink, o.add(d * wide));
             d += 1;
         }
     }
@@ -508,16 +518,16 @@ pub(crate) fn few<S: Simd>(
     put: PutPart<'_>,
 ) {
     let n = queries.rows.len();
-    let dim = padded(queries.head_dim);
-    let stride = dim + PAD;
-    assert!(n <= FEW && stride <= STRIDE, "{n} queries are few");
+    let (dim, value_dim) = (padded(queries.head_dim), padded(queries.value_dim));
+    let (stride, value_stride) = (dim + PAD, value_dim + PAD);
+    assert!(n <= FEW && dim <= value_dim && value_stride <= STRIDE, "{n} queries are few");
     for (i, row) in room.q[..n * dim].chunks_exact_mut(dim).enumerate() {
         row.fill(0.0);
         for (to, from) in row.iter_mut().zip(queries.query(i)) {
             *to = from * queries.scale;
         }
     }
-    room.o[..n * dim].fill(0.0);
+    room.o[..n * value_dim].fill(0.0);
     room.max[..n].fill(f32::MIN);
     room.sum[..n].fill(0.0);
     for tile in keys.start / FEW_KEYS..keys.end.div_ceil(FEW_KEYS) {
@@ -552,21 +562,21 @@ pub(crate) fn few<S: Simd>(
             });
             shrink[i] = weights_of(s, scores, &mut room.max[i], &mut room.sum[i]);
         }
-        v.tile(here.clone(), last, stride, &mut room.v);
+        v.tile(here.clone(), last, value_stride, &mut room.v);
         let mut i = 0;
         while i < n {
             // SAFETY: `o` has the rows, and the tile its values.
             i += unsafe {
                 match n - i {
-                    1 => values_of::<S, 1>(s, dim, here.len(), i, &shrink, room),
-                    2 | 4 => values_of::<S, 2>(s, dim, here.len(), i, &shrink, room),
-                    _ => values_of::<S, 3>(s, dim, here.len(), i, &shrink, room),
+                    1 => values_of::<S, 1>(s, value_dim, here.len(), i, &shrink, room),
+                    2 | 4 => values_of::<S, 2>(s, value_dim, here.len(), i, &shrink, room),
+                    _ => values_of::<S, 3>(s, value_dim, here.len(), i, &shrink, room),
                 }
             };
         }
     }
-    for (i, row) in room.o[..n * dim].chunks_exact(dim).enumerate() {
-        put(i, room.max[i], room.sum[i], &row[..queries.head_dim]);
+    for (i, row) in room.o[..n * value_dim].chunks_exact(value_dim).enumerate() {
+        put(i, room.max[i], room.sum[i], &row[..queries.value_dim]);
     }
 }
 

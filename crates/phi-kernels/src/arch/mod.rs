@@ -18,6 +18,7 @@ mod gemv;
 pub(crate) mod neon;
 mod peak;
 mod scalar;
+mod scan;
 mod simd;
 mod sums;
 mod tile;
@@ -32,7 +33,8 @@ use phi_tensor::DType;
 use crate::Isa;
 use formats::Format;
 
-pub(crate) use attention::{Cached, FEW, Queries, Room, block_rows};
+pub(crate) use attention::{Cached, FEW, Queries, RING, Room, block_rows};
+pub(crate) use scan::STATE;
 pub(crate) use sums::{Finish, PAD, Sums, Target, finish_few};
 pub(crate) use tile::{GROUP, PANEL, PANELS, Scratch, Tile};
 
@@ -65,6 +67,9 @@ pub(crate) struct Table {
     pub(crate) softmax: fn(x: &mut [f32]),
     /// `x[i] = e^x[i]`
     pub(crate) exp: fn(x: &mut [f32]),
+    /// One token of some channels: `s[c, j] ← e^(Δ[c] · a[c, j]) · s[c, j] + Δ[c] · x[c] · B[j]`, then
+    /// `y[c] = Σ_j C[j] · s[c, j] + d[c] · x[c]`
+    pub(crate) scan: Scan,
     /// How keys and values of this type become floats.
     pub(crate) unpack: fn(DType) -> Unpack,
     /// Attention of a block of queries, of at most [`block_rows`].
@@ -78,6 +83,10 @@ pub(crate) type RmsNorm = fn(x: &[f32], w: &[[u8; 4]], eps: f32, out: &mut [f32]
 
 /// Input, little-endian weights and biases, `eps`, output.
 pub(crate) type LayerNorm = fn(x: &[f32], w: &[[u8; 4]], b: &[[u8; 4]], eps: f32, out: &mut [f32]);
+
+/// Decays and factors as the file has them, steps, `B` and `C` in a row, input, state, output.
+pub(crate) type Scan =
+    fn(a: &[[u8; 4]], d: &[[u8; 4]], delta: &[f32], b_c: &[f32], x: &[f32], state: &mut [f32], y: &mut [f32]);
 
 /// Rows become floats, `stride` apart, zeros behind them up to whole vectors. What lies `ahead` bytes further is wanted
 /// next, unless that is 0.
@@ -208,7 +217,7 @@ macro_rules! make_table {
             use phi_tensor::DType;
             use $crate::arch::formats::*;
             use $crate::arch::{Acts, Cached, GROUP, Product, Queries, Room, Rows, SIDE, Scratch, Sums, Table, Tile};
-            use $crate::arch::{attention, float, gemm, gemv, peak};
+            use $crate::arch::{attention, float, gemm, gemv, peak, scan};
 
             #[target_feature(enable = $features)]
             fn gemv_of<F: Format>(w: Rows<'_>, acts: Acts<'_>, out: &mut [f32]) {
@@ -274,6 +283,18 @@ macro_rules! make_table {
                 float::exps($isa(()), x);
             }
             #[target_feature(enable = $features)]
+            fn scan_of(
+                a: &[[u8; 4]],
+                d: &[[u8; 4]],
+                delta: &[f32],
+                b_c: &[f32],
+                x: &[f32],
+                state: &mut [f32],
+                y: &mut [f32],
+            ) {
+                scan::scan($isa(()), a, d, delta, b_c, x, state, y);
+            }
+            #[target_feature(enable = $features)]
             fn unpack_of<F: Float>(rows: Rows<'_>, ahead: usize, stride: usize, out: &mut [f32]) {
                 attention::unpack::<$isa, F>($isa(()), rows, ahead, stride, out);
             }
@@ -328,6 +349,7 @@ macro_rules! make_table {
                 gegelu: |limit, up, gate| unsafe { gegelu(limit, up, gate) },
                 softmax: |x| unsafe { softmax(x) },
                 exp: |x| unsafe { exp(x) },
+                scan: |a, d, delta, b_c, x, state, y| unsafe { scan_of(a, d, delta, b_c, x, state, y) },
                 unpack: |dtype| match dtype {
                     DType::F32 => |rows, ahead, stride, out| unsafe { unpack_of::<F32>(rows, ahead, stride, out) },
                     DType::F16 => |rows, ahead, stride, out| unsafe { unpack_of::<F16>(rows, ahead, stride, out) },

@@ -28,6 +28,7 @@ pub(crate) static TABLE: Table = Table {
     gegelu,
     softmax,
     exp,
+    scan,
     unpack: |_| |rows, _ahead, stride, out| unpack(rows, stride, out),
     attend: |queries, k, v, _, put| {
         for i in 0..queries.rows.len() {
@@ -197,6 +198,17 @@ fn exp(x: &mut [f32]) {
     }
 }
 
+fn scan(a: &[[u8; 4]], d: &[[u8; 4]], delta: &[f32], b_c: &[f32], x: &[f32], state: &mut [f32], y: &mut [f32]) {
+    let (b, c) = b_c.split_at(b_c.len() / 2);
+    let channels = state.chunks_exact_mut(b.len()).zip(a.chunks_exact(b.len())).zip(y).enumerate();
+    for (i, ((state, a), y)) in channels {
+        for ((s, a), b) in state.iter_mut().zip(a).zip(b) {
+            *s = (delta[i] * f32::from_le_bytes(*a)).exp() * *s + delta[i] * x[i] * b;
+        }
+        *y = dot(c, state) + f32::from_le_bytes(d[i]) * x[i];
+    }
+}
+
 fn unpack(rows: Rows<'_>, stride: usize, out: &mut [f32]) {
     let decode = rows.decode();
     for (bytes, out) in rows.bytes.chunks_exact(rows.row_bytes).zip(out.chunks_mut(stride)) {
@@ -216,7 +228,7 @@ fn attend(
     put: impl FnOnce(f32, f32, &mut [f32]),
 ) {
     let (mut row, mut out) = ([0.0; MAX_HEAD_DIM], [0.0; MAX_HEAD_DIM]);
-    let (row, out) = (&mut row[..queries.head_dim], &mut out[..queries.head_dim]);
+    let out = &mut out[..queries.value_dim];
     let (mut max, mut sum) = (f32::MIN, 0.0);
     let (p, h) = (queries.position(i), queries.head(i));
     for j in keys {
@@ -225,8 +237,10 @@ fn attend(
         if !queries.blocks.is_none_or(seen) {
             continue;
         }
-        unpack(k.rows.range(j..j + 1), queries.head_dim, row);
-        let score = dot(queries.query(i), row) * queries.scale;
+        let at = j % k.rows.rows;
+        let key = &mut row[..queries.head_dim];
+        unpack(k.rows.range(at..at + 1), key.len(), key);
+        let score = dot(queries.query(i), key) * queries.scale;
         if score > max {
             let shrink = (max - score).exp2();
             sum *= shrink;
@@ -235,8 +249,9 @@ fn attend(
         }
         let weight = (score - max).exp2();
         sum += weight;
-        unpack(v.rows.range(j..j + 1), queries.head_dim, row);
-        axpy(weight, row, out);
+        let value = &mut row[..queries.value_dim];
+        unpack(v.rows.range(at..at + 1), value.len(), value);
+        axpy(weight, value, out);
     }
     put(max, sum, out);
 }

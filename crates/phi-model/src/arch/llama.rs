@@ -55,6 +55,7 @@ impl Architecture for Llama {
             biases: Biases::None,
             head: keys.head(),
             masked: Vec::new(),
+            samba: None,
         })
     }
 }

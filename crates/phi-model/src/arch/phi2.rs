@@ -43,6 +43,7 @@ impl Architecture for Phi2 {
             biases: Biases::All,
             head: keys.head(),
             masked: Vec::new(),
+            samba: None,
         })
     }
 }

@@ -49,6 +49,7 @@ impl Architecture for Phi3 {
             biases: Biases::None,
             head: keys.head(),
             masked: Vec::new(),
+            samba: None,
         })
     }
 }

@@ -58,6 +58,7 @@ impl Architecture for Phi3Small {
             biases: Biases::Layers,
             head: keys.head(),
             masked: keys.find_tokens("masked_token_ids", n_vocab)?,
+            samba: None,
         })
     }
 }

@@ -173,7 +173,9 @@ fn parts(question: &Question, verbose: bool) -> Result<String, Error> {
     };
     row("weights", need.weights, "file-backed", format!("{tensors} tensors: {}", types.join(", ")));
     let sequences = if asked.sequences > 1 { format!(" × {} conversations", asked.sequences) } else { String::new() };
-    let kv = format!("{} × {} B{sequences}, grows to this", need.n_ctx, need.kv_per_token);
+    let caches: Vec<_> = need.plan.caches().iter().map(|(n_rows, bytes)| format!("{n_rows} × {bytes} B")).collect();
+    let fixed = Some(need.plan.recurrence_bytes()).filter(|&bytes| bytes > 0).map(|bytes| format!(" + {bytes} B"));
+    let kv = format!("{}{}{sequences}, grows to this", caches.join(" + "), fixed.unwrap_or_default());
     row("KV cache", need.kv, "reserved", kv);
     row("compute", need.compute, "anonymous", format!("ubatch {}", asked.run.n_batch.min(need.n_ctx)));
     row("tokenizer, program", need.base, "anonymous", format!("{} words, estimated", subject.n_tokens));
