@@ -35,8 +35,9 @@ fn tokens_allocate_nothing() {
         ("phi-tiny, Q8_0", phi_tiny()),
         ("tiny, F32", tiny(&TinyPhi3 { n_ctx: 1024, ..TinyPhi3::default() })),
         ("flash, Q4_0", flash.engine()),
+        ("experts, Q8_0", Converted::from(&Oracle::load("phimoe-slim").source(), "Q8_0").engine()),
     ];
-    let caches = [DType::F16, DType::Q8_0, DType::F16];
+    let caches = [DType::F16, DType::Q8_0, DType::F16, DType::Q8_0];
     let cases = engines.iter().zip(caches).flat_map(|((name, engine), kv)| {
         [1, 2].map(|threads| (format!("{name}, {threads} threads, cache {kv}"), (engine, kv, threads)))
     });
@@ -73,7 +74,7 @@ fn tokens_allocate_nothing() {
         }
         Ok(())
     });
-    assert_eq!(n, 6);
+    assert_eq!(n, 8);
 }
 
 fn the_cache_becomes_resident_as_it_fills() {

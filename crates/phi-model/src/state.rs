@@ -2,8 +2,8 @@ use phi_kernels::Activations;
 use phi_memory::{Live, OutOfMemory, Planned, Row, Slots, Spec, slots};
 use phi_tensor::DType;
 
-use crate::Decoder;
 use crate::samba::{Recurrence, SambaScratch};
+use crate::{Decoder, Experts};
 
 /// What a run chooses: everything about its memory that the model does not fix.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,6 +56,24 @@ slots! {
 }
 
 slots! {
+    /// What a router and the experts it picks write, where a layer has them.
+    pub struct Routing {
+        /// Scores of the router, `[n_batch, n_expert]`.
+        scores: f32,
+        /// The experts of each token, `[n_batch, 2]`.
+        picks: u32,
+        /// How much each of them counts, `[n_batch, 2]`.
+        shares: f32,
+        /// Tokens of one expert, `[n_batch]`.
+        members: u32,
+        /// How much it counts for each, `[n_batch]`.
+        member_shares: f32,
+        /// What it is given, then what it gives, `[n_batch, n_embd]`.
+        rows: f32,
+    }
+}
+
+slots! {
     /// One layer's cache: a row for each position, or a ring of those that a window reaches ([`Decoder::cache_rows`]).
     pub struct KvLayer {
         /// Rotated keys, `[n_head_kv, n_rows, head_dim]`, packed as `k_type`.
@@ -73,6 +91,8 @@ pub struct State<S: Slots> {
     pub scratch: Scratch<S>,
     /// More of them, for SambaY.
     pub samba: Option<SambaScratch<S>>,
+    /// What routing takes, where there are experts.
+    pub routing: Option<Routing<S>>,
     /// Caches of the layers that have keys of their own, first to last.
     pub kv: Vec<KvLayer<S>>,
     /// What recurrences keep, first layer to last.
@@ -116,6 +136,14 @@ impl State<Planned> {
                 logits: Spec::new("logits", &[n_logits, d.n_vocab]),
             },
             samba: d.samba.as_ref().map(|samba| SambaScratch::of(samba, sizes)),
+            routing: d.experts().map(|Experts { n_expert, .. }| Routing {
+                scores: Spec::new("routing.scores", &[n_batch, n_expert]),
+                picks: Spec::new("routing.picks", &[n_batch, Experts::USED]),
+                shares: Spec::new("routing.shares", &[n_batch, Experts::USED]),
+                members: Spec::new("routing.members", &[n_batch]),
+                member_shares: Spec::new("routing.member_shares", &[n_batch]),
+                rows: Spec::new("routing.rows", &[n_batch, d.n_embd]),
+            }),
             kv: (0..d.n_layer).filter(|&layer| d.has_cache(layer)).map(cached).collect(),
             recurrences: d.recurrences().map(|(layer, samba)| Recurrence::of(&samba, layer)).collect(),
         }
@@ -124,7 +152,8 @@ impl State<Planned> {
     /// The memory table.
     pub fn rows(&self) -> Vec<Row> {
         let scratch = self.scratch.rows().into_iter().chain(self.samba.iter().flat_map(SambaScratch::rows));
-        scratch.chain(self.kept()).collect()
+        let routing = self.routing.iter().flat_map(Routing::rows);
+        scratch.chain(routing).chain(self.kept()).collect()
     }
 
     /// The part of it that outlives a batch: caches and states.
@@ -138,6 +167,7 @@ impl State<Planned> {
             sizes: self.sizes,
             scratch: self.scratch.allocate()?,
             samba: self.samba.as_ref().map(SambaScratch::allocate).transpose()?,
+            routing: self.routing.as_ref().map(Routing::allocate).transpose()?,
             kv: self.kv.iter().map(KvLayer::allocate).collect::<Result<_, _>>()?,
             recurrences: self.recurrences.iter().map(Recurrence::allocate).collect::<Result<_, _>>()?,
         })

@@ -80,11 +80,11 @@ impl Need {
         self.total() - self.kv
     }
 
-    /// What a token reads at the end of the context: all weights, but of an embedding that is not the head one row; and
-    /// what it sees of the cache of one sequence.
+    /// What a token reads at the end of the context: all weights, but of an embedding that is not the head one row, and of
+    /// experts those that it uses; and what it sees of the cache of one sequence.
     pub fn token_bytes(&self) -> u64 {
         let unread = if self.parts.tied { 0 } else { self.parts.embedding };
-        (self.weights - unread).saturating_add(self.kv_read)
+        (self.weights - self.parts.idle - unread).saturating_add(self.kv_read)
     }
 
     /// Whether it goes into so many bytes.

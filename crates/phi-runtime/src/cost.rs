@@ -9,17 +9,23 @@ use crate::{Engine, Plan};
 
 impl Engine {
     /// Multiply-adds in the matrices of a prompt of `tokens` tokens: the layers for each of them (or some, for the last
-    /// alone), the head for the last.
+    /// alone), with the experts that it uses, and the head for the last.
     ///
     /// Attention's own products, which grow with the square of the prompt, are not counted.
     pub fn prompt_macs(&self, tokens: usize) -> u64 {
         let d = self.decoder();
+        let experts = d.experts();
         let (mut each, mut last) = (0, 0);
         let Ok(_) = Weights::of(d).try_map(|spec| -> Result<(), Infallible> {
-            if spec.layer.is_some() && spec.shape.dims().len() == 2 {
-                let rows = d.rows_of_each_token(spec);
-                each += rows * spec.shape.cols();
-                last += (spec.shape.rows() - rows) * spec.shape.cols();
+            let len = spec.shape.len();
+            match (spec.shape.dims().len(), experts) {
+                (3, Some(experts)) => each += len - experts.idle(len),
+                (2, _) if spec.layer.is_some() => {
+                    let of_each = d.rows_of_each_token(spec) * spec.shape.cols();
+                    each += of_each;
+                    last += len - of_each;
+                }
+                _ => {}
             }
             Ok(())
         });
@@ -28,7 +34,7 @@ impl Engine {
     }
 
     /// Bytes that are read to compute one token alone, at `position`: all weights once, but of an embedding that is not the
-    /// head one row, and of the caches the keys and values that this position sees.
+    /// head one row, of experts those that it uses, and of the caches the keys and values that this position sees.
     pub fn token_bytes(&self, plan: &Plan, position: usize) -> u64 {
         let model = self.model();
         let embedding = model.weights.token_embd.matrix();
@@ -36,7 +42,7 @@ impl Engine {
             Some(_) => embedding.row_bytes() * (embedding.rows() - 1),
             None => 0,
         };
-        model.weight_bytes() - unread as u64 + plan.cached_bytes(self.decoder(), position)
+        model.weight_bytes() - model.idle_bytes() - unread as u64 + plan.cached_bytes(self.decoder(), position)
     }
 }
 

@@ -4,6 +4,7 @@ mod phi2;
 mod phi3;
 mod phi3small;
 mod phi4flash;
+mod phimoe;
 
 use phi_gguf::Value;
 use phi_tensor::{Role, Shape};
@@ -36,9 +37,9 @@ pub struct Want {
     pub role: Role,
     /// In which layer.
     pub layer: Option<usize>,
-    /// Its name in the folder.
+    /// Its name in the folder. Where it is a stack of tensors, one for each expert, theirs, with `*` for the number.
     pub source: String,
-    /// Its shape.
+    /// Its shape; of a stack that of all.
     pub shape: Shape,
     /// Its dimensions there, slowest first: the same, but for some that are 1.
     pub stored: Vec<u64>,
@@ -62,6 +63,17 @@ impl Want {
         let (rows, values) = (Rows::InOrder, Values::AsStored);
         Want { role, layer, source: source.into(), shape, stored: shape.dims().to_vec(), rows, values }
     }
+
+    /// The tensors of the folder that it is made of, first to last: names, and the shape that all of them have.
+    pub(crate) fn parts(&self) -> (Vec<String>, Vec<u64>) {
+        match (self.source.split_once('*'), self.shape.dims()) {
+            (Some((before, after)), &[n, rows, cols]) => {
+                let names = (0..n).map(|i| format!("{before}{i}{after}")).collect();
+                (names, vec![rows, cols])
+            }
+            _ => (vec![self.source.clone()], self.stored.clone()),
+        }
+    }
 }
 
 /// The factors as tensors, if there are as many as rotated pairs.
@@ -80,7 +92,7 @@ fn longrope(config: &Config, longrope: &Longrope, n_rot: u32) -> Result<Vec<(Rol
     lists.into_iter().map(made).collect()
 }
 
-/// The sizes of a model whose heads share its width.
+/// The sizes of a model, and of its heads.
 struct Heads {
     n_embd: u32,
     n_head: u32,
@@ -89,7 +101,17 @@ struct Heads {
 }
 
 impl Heads {
+    /// Whose size follows from the width.
     fn of(config: &Config) -> Result<Heads> {
+        Heads::sized(config, None)
+    }
+
+    /// Whose size the config may say.
+    fn stated(config: &Config) -> Result<Heads> {
+        Heads::sized(config, config.find_size("head_dim", config::WIDTH)?)
+    }
+
+    fn sized(config: &Config, head_dim: Option<u32>) -> Result<Heads> {
         let n_embd = config.size("hidden_size", config::WIDTH)?;
         let n_head = config.size("num_attention_heads", config::HEADS)?;
         let n_head_kv = config.find_size("num_key_value_heads", config::HEADS)?.unwrap_or(n_head);
@@ -97,10 +119,10 @@ impl Heads {
             let want = format!("a divisor of num_attention_heads = {n_head}");
             return Err(config.misfit("num_key_value_heads", n_head_kv, want));
         }
-        if n_embd % n_head != 0 {
+        if head_dim.is_none() && n_embd % n_head != 0 {
             return Err(config.misfit("num_attention_heads", n_head, format!("a divisor of hidden_size = {n_embd}")));
         }
-        Ok(Heads { n_embd, n_head, n_head_kv, head_dim: n_embd / n_head })
+        Ok(Heads { n_embd, n_head, n_head_kv, head_dim: head_dim.unwrap_or(n_embd / n_head) })
     }
 }
 
@@ -113,7 +135,8 @@ trait Architecture: Sync {
     fn layout(&self, config: &Config) -> Result<Layout>;
 }
 
-const ALL: &[&dyn Architecture] = &[&phi2::Phi2, &phi3::Phi3, &phi3small::Phi3Small, &phi4flash::Phi4Flash];
+const ALL: &[&dyn Architecture] =
+    &[&phi2::Phi2, &phi3::Phi3, &phi3small::Phi3Small, &phi4flash::Phi4Flash, &phimoe::PhiMoe];
 
 impl Layout {
     /// What the config describes. No weights are needed for it.

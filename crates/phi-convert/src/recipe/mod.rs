@@ -92,6 +92,13 @@ pub struct Item<'a> {
     pub dtype: DType,
 }
 
+impl Item<'_> {
+    /// Whether a recipe may change its type at all: a matrix, and none of those that are small or touchy.
+    pub fn takes_part(&self) -> bool {
+        rules::is_quantized(self)
+    }
+}
+
 /// What a recipe says of one tensor.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Choice {
@@ -132,7 +139,7 @@ impl Recipe {
             wanted: dtype,
             needs_importance: rules::needs_importance(self.file_type, item, dtype),
         };
-        if !rules::is_quantized(item) || (self.leave_output && category == Category::Output) {
+        if !item.takes_part() || (self.leave_output && category == Category::Output) {
             return Choice { needs_importance: false, ..of(item.dtype) };
         }
         match (category, self.token_embd, self.output) {
@@ -219,6 +226,19 @@ mod tests {
         ] {
             let got = count("phi-3-mini-4k", &Recipe::new(file_type), "attn_qkv");
             assert_eq!(got, want.into_iter().collect(), "{file_type:?}");
+        }
+    }
+
+    #[test]
+    fn stacks_of_experts_count_by_layer() {
+        let recipe = Recipe::new(FileType::Q4_K_M);
+        assert_eq!(count("phi-3.5-moe", &recipe, "ffn_down_exps"), [("Q4_K", 16), ("Q6_K", 16)].into());
+        assert_eq!(count("phi-3.5-moe", &recipe, "ffn_gate_exps"), [("Q4_K", 32)].into());
+        assert_eq!(count("phi-3.5-moe", &recipe, "ffn_gate_inp"), [("F32", 32)].into());
+        // Rows of 960 and of 448, which the large blocks do not divide.
+        for name in ["phi-mini-moe", "phi-tiny-moe"] {
+            assert_eq!(count(name, &recipe, "ffn_down_exps"), [("Q5_0", 16), ("Q8_0", 16)].into());
+            assert_eq!(count(name, &recipe, "ffn_up_exps"), [("Q4_K", 32)].into());
         }
     }
 

@@ -6,6 +6,7 @@ mod phi2;
 mod phi3;
 mod phi3small;
 mod phi4flash;
+mod phimoe;
 
 use phi_gguf::{Header, printable};
 
@@ -22,7 +23,7 @@ pub trait Architecture: Sync {
 
 /// Every architecture.
 pub const ALL: &[&dyn Architecture] =
-    &[&llama::Llama, &phi2::Phi2, &phi3::Phi3, &phi3small::Phi3Small, &phi4flash::Phi4Flash];
+    &[&llama::Llama, &phi2::Phi2, &phi3::Phi3, &phi3small::Phi3Small, &phi4flash::Phi4Flash, &phimoe::PhiMoe];
 
 /// The decoder that a header describes.
 pub fn decoder(header: &Header) -> Result<Decoder, ModelError> {
