@@ -77,7 +77,7 @@ fn saying(folder: &Path, token: u32) -> Engine {
         [config, out].map(|path| path.to_str().expect("temporary folders have plain names").to_string());
     let args = ["phi-quantize", "synth", &config, "F32", &out, "--vocab", "bytes", "--force"];
     let (mut io, captured) = Io::captured();
-    assert_eq!(phi_quantize::main(args.map(Into::into), &mut io), Exit::Done, "{}", captured.err());
+    assert_eq!(phi_quantize::main(args, &mut io), Exit::Done, "{}", captured.err());
 
     let gguf = Gguf::open(out.as_ref()).expect("our own file opens");
     let mut file = Blueprint::of(gguf.header());
