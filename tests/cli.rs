@@ -139,6 +139,67 @@ fn errors_name_what_is_wrong_and_what_helps() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
+/// OpenAI's list of tools goes into the system turn, which is made if need be.
+#[test]
+fn tools_are_given_to_the_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let at = folder.path().join(name);
+        std::fs::write(&at, text).unwrap();
+        path(&at).to_string()
+    };
+    let tools = file("tools.json", r#"[{"type":"function","function":{"name":"rain","parameters":{"in":"str"}}}]"#);
+    let template = phi_tests::fixture("templates/phi-4-mini.jinja");
+    let ask =
+        |args: &[&str]| run(&[&["-p", "Rain?", "-n", "1", "-v", "--chat-template", path(&template)], args].concat());
+    let list = r#"<|tool|>[{"name": "rain", "parameters": {"in": "str"}}]<|/tool|><|end|><|user|>Rain?<|end|>"#;
+    for (args, want) in [
+        (&["--tools", &tools][..], format!("<|system|>{list}")),
+        (&["--tools", &tools, "-sys", "Be brief."], format!("<|system|>Be brief.{list}")),
+        (&["-sys", "Be brief."], "<|system|>Be brief.<|end|><|user|>Rain?<|end|>".into()),
+    ] {
+        let answer = ask(args);
+        assert_eq!(answer.exit, Exit::Done, "{}", answer.err);
+        assert!(answer.err.contains(&format!("prompt: {:?}", want + "<|assistant|>")), "{}", answer.err);
+    }
+
+    let [words, numbers] = [file("words.json", "get_rain()"), file("numbers.json", "[1]")];
+    let no_place = "{% for m in messages %}{{ m.content }}{% endfor %}";
+    for (args, exit, parts) in [
+        (&["--tools", "/no/such/tools.json"][..], Exit::Failed, &["tools.json: cannot read the tools"][..]),
+        (&["--tools", &words], Exit::Misused, &["words.json: tools: not a JSON list", "hint: as `[{"]),
+        (&["--tools", &numbers], Exit::Misused, &["tools[0]: not a function with a name", "hint: "]),
+        (&["--tools", &tools, "--no-chat"], Exit::Misused, &["--no-chat"]),
+        (&["--tools", &tools, "--chat-template", no_place], Exit::Failed, &["has no place for tools", "hint: "]),
+    ] {
+        let got = run(&[&["-p", "x"], args].concat());
+        let missing: Vec<_> = parts.iter().filter(|part| !got.err.contains(**part)).collect();
+        assert!(got.exit == exit && missing.is_empty() && got.out.is_empty(), "{args:?}: {:?} {}", got.exit, got.err);
+    }
+}
+
+/// A template that opens the thinking, which this model never closes.
+#[test]
+fn thinking_may_be_hidden() {
+    let template = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}<|assistant|><think>";
+    let think = |args: &[&str]| run(&[&["-p", "Hello!", "-n", "8", "--chat-template", template], args].concat());
+    let (shown, hidden) = (think(&["--temp", "0"]), think(&["--temp", "0", "--no-thinking"]));
+    assert!(!shown.out.trim().is_empty() && !shown.out.contains('\x1b'), "{}", shown.out);
+    assert!(!shown.err.contains("still thinking"), "{}", shown.err);
+    assert_eq!((hidden.exit, hidden.out.as_str()), (Exit::Done, "\n"));
+    assert!(hidden.err.contains("warning: the model was still thinking"), "{}", hidden.err);
+
+    let json = |args: &[&str]| {
+        serde_json::from_str::<serde_json::Value>(&think(&[&["--temp", "0", "--json"], args].concat()).out).unwrap()
+    };
+    let all = json(&[]);
+    assert_eq!((&all["text"], all["thinking"].as_str().unwrap()), (&"".into(), shown.out.trim()));
+    assert_eq!(json(&["--no-thinking"]).get("thinking"), None);
+    // Without a chat there is no thinking, only text.
+    let raw = run(&["-p", "Hello!", "-n", "8", "--no-chat", "--no-thinking", "--temp", "0"]);
+    assert!(!raw.out.trim().is_empty() && raw.err.lines().all(|line| !line.contains("thinking")), "{}", raw.err);
+}
+
 #[test]
 fn llama_cpp_flags_are_accepted_with_a_note() {
     let answer = run(&[

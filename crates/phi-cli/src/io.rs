@@ -1,3 +1,4 @@
+use std::ffi::OsStr;
 use std::fmt::Display;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::sync::{Arc, Mutex};
@@ -12,9 +13,22 @@ pub struct Io {
     err: Box<dyn Write + Send>,
     out_terminal: bool,
     err_terminal: bool,
+    out_color: bool,
     color: bool,
     talk: Talk,
     interrupt: Interrupt,
+}
+
+/// How a part of the result looks on a terminal.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Style {
+    /// As everything.
+    #[default]
+    Plain,
+    /// Less than the rest.
+    Faint,
+    /// Something else than the rest.
+    Accent,
 }
 
 /// How much is said on stderr.
@@ -34,15 +48,17 @@ impl Io {
     pub fn std() -> Io {
         let (out, err) = (io::stdout(), io::stderr());
         let (out_terminal, err_terminal) = (out.is_terminal(), err.is_terminal());
-        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        let (no_color, term) = (std::env::var_os("NO_COLOR"), std::env::var_os("TERM"));
+        let dumb = term.as_deref().is_some_and(|term| term == "dumb");
+        let color = |terminal| wants_color(terminal, no_color.as_deref(), term.as_deref());
         Io {
             // A result of many lines in a pipe is one write, not many; a terminal wants each line as it comes.
             out: if out_terminal { Box::new(out) } else { Box::new(BufWriter::new(out)) },
             err: Box::new(err),
             out_terminal,
             err_terminal: err_terminal && !dumb,
-            color: err_terminal && !no_color && !dumb,
+            out_color: color(out_terminal),
+            color: color(err_terminal),
             talk: Talk::Normal,
             interrupt: Interrupt::listen(),
         }
@@ -50,12 +66,22 @@ impl Io {
 
     /// Two buffers, as a pipe would be: no colour, no progress bar. For tests.
     pub fn captured() -> (Io, Captured) {
+        Io::captured_from(false, false)
+    }
+
+    /// Two buffers, of which stdout is taken for a terminal, which may have colours. For tests.
+    pub fn captured_terminal(color: bool) -> (Io, Captured) {
+        Io::captured_from(true, color)
+    }
+
+    fn captured_from(out_terminal: bool, out_color: bool) -> (Io, Captured) {
         let captured = Captured::default();
         let io = Io {
             out: Box::new(captured.out.clone()),
             err: Box::new(captured.err.clone()),
-            out_terminal: false,
+            out_terminal,
             err_terminal: false,
+            out_color,
             color: false,
             talk: Talk::Normal,
             interrupt: Interrupt::new(),
@@ -102,6 +128,15 @@ impl Io {
     pub fn stream(&mut self, text: impl Display) -> io::Result<()> {
         write!(self.out, "{text}")?;
         self.out.flush()
+    }
+
+    /// As [`Io::stream`], in a style where that can be seen.
+    pub fn stream_in(&mut self, style: Style, text: impl Display) -> io::Result<()> {
+        match style {
+            Style::Faint if self.out_color => self.stream(format_args!("\x1b[2m{text}\x1b[0m")),
+            Style::Accent if self.out_color => self.stream(format_args!("\x1b[36m{text}\x1b[0m")),
+            _ => self.stream(text),
+        }
     }
 
     /// Writes the result as JSON.
@@ -169,6 +204,11 @@ impl Io {
     }
 }
 
+/// Whether a stream may be coloured: it is a terminal that can, and nobody minds (<https://no-color.org>).
+fn wants_color(terminal: bool, no_color: Option<&OsStr>, term: Option<&OsStr>) -> bool {
+    terminal && no_color.is_none_or(OsStr::is_empty) && term.is_none_or(|term| term != "dumb")
+}
+
 /// What was said to an [`Io`] made by [`Io::captured`].
 #[derive(Clone, Default)]
 pub struct Captured {
@@ -205,5 +245,35 @@ impl Write for Shared {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_are_for_terminals_whose_owner_does_not_mind() {
+        let color = |terminal, no_color: Option<&str>, term: Option<&str>| {
+            wants_color(terminal, no_color.map(OsStr::new), term.map(OsStr::new))
+        };
+        assert!(color(true, None, Some("xterm")) && color(true, None, None) && color(true, Some(""), None));
+        assert!(!color(false, None, Some("xterm")));
+        assert!(!color(true, Some("1"), None) && !color(true, Some("0"), Some("xterm")));
+        assert!(!color(true, None, Some("dumb")));
+    }
+
+    #[test]
+    fn styles_are_seen_where_there_are_colours() {
+        for ((mut io, captured), want) in [
+            (Io::captured_terminal(true), "a\x1b[2mb\x1b[0m\x1b[36mc\x1b[0m"),
+            (Io::captured_terminal(false), "abc"),
+            (Io::captured(), "abc"),
+        ] {
+            for (style, text) in [(Style::Plain, "a"), (Style::Faint, "b"), (Style::Accent, "c")] {
+                io.stream_in(style, text).unwrap();
+            }
+            assert_eq!(captured.out(), want);
+        }
     }
 }

@@ -36,7 +36,7 @@ pub use args::{Shell, completions, parse};
 pub use cores::physical_cores;
 pub use exit::Exit;
 pub use interrupt::Interrupt;
-pub use io::{Captured, Io, Talk};
+pub use io::{Captured, Io, Style, Talk};
 pub use progress::Progress;
 pub use report::Report;
 pub use size::{BadSize, Size, gb, gib, mib, tokens};

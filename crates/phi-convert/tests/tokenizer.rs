@@ -224,6 +224,29 @@ fn ends_of_a_turn_and_sampling() {
     assert!(said.contains("generation_config.json: eos_token_id: 99999, expected ids below 610"), "{said}");
 }
 
+/// Every template of the family goes into the file as it is, byte for byte.
+#[test]
+fn chat_templates_of_the_family_are_kept() {
+    let folder = folder("gpt-4o", 620);
+    let mut n = 0;
+    for entry in fs::read_dir(fixture("templates")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|e| e != "jinja") {
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        let want = Some(text.as_str().into());
+        edit(&folder, "tokenizer_config.json", |config| config["chat_template"] = json!(text));
+        assert_eq!(key(&open(&folder), "tokenizer.chat_template"), want, "{}", path.display());
+        edit(&folder, "tokenizer_config.json", |config| config["chat_template"] = Json::Null);
+        fs::copy(&path, folder.path().join("chat_template.jinja")).unwrap();
+        assert_eq!(key(&open(&folder), "tokenizer.chat_template"), want, "{}", path.display());
+        fs::remove_file(folder.path().join("chat_template.jinja")).unwrap();
+        n += 1;
+    }
+    assert_eq!(n, 10);
+}
+
 #[test]
 fn chat_templates_come_from_either_place() {
     let folder = folder("gpt-4o", 610);

@@ -35,7 +35,7 @@ pub use phi_kernels::Isa;
 pub use phi_memory::{Available, OutOfMemory, Residency, Row, Source, resident, swap_bytes};
 pub use phi_model::{Experts, Factors, ModelError};
 pub use phi_tensor::{Bytes, DType, TokenId};
-pub use phi_text::{Message, Special, TextError, Tokenizer};
+pub use phi_text::{Message, Section, Sections, Special, TextError, Tokenizer, ToolCall, Tools, tool_calls};
 pub use plan::{FactorChoice, Plan, RunOptions};
 pub use sampler::{Sampler, Sampling};
 pub use session::{Progress, Session, Tally};

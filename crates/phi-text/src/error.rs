@@ -265,6 +265,52 @@ pub enum TextError {
         /// What was found in it.
         found: char,
     },
+    /// The chat template leaves out the tools, which the model then does not know of.
+    #[error("chat_template: has no place for tools")]
+    TemplateTools,
+    /// Tools that are no list.
+    #[error("tools: not a JSON list of functions")]
+    Tools(#[source] serde_json::Error),
+    /// Tools beyond the limit.
+    #[error("tools: {got} bytes exceed {max}")]
+    ToolsSize {
+        /// Bytes of the list.
+        got: usize,
+        /// The most accepted.
+        max: usize,
+    },
+    /// More tools than are accepted.
+    #[error("tools: {got} exceed {max}")]
+    ToolsCount {
+        /// How many.
+        got: usize,
+        /// The most accepted.
+        max: usize,
+    },
+    /// A tool that is none.
+    #[error("tools[{index}]: not a function with a name")]
+    Tool {
+        /// The tool's number, from 0.
+        index: usize,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+    /// A tool whose name could be something else.
+    #[error("tools[{index}]: name \"{name}\" is not a plain word")]
+    ToolName {
+        /// The tool's number, from 0.
+        index: usize,
+        /// Its name.
+        name: String,
+    },
+    /// What a model wrote where it called a tool is no call.
+    #[error("tool call at byte {at}: {problem}")]
+    ToolCall {
+        /// Where in the answer its JSON begins.
+        at: usize,
+        /// What is wrong.
+        problem: CallProblem,
+    },
     /// A role that is not a plain word.
     #[error("message {index}: role \"{role}\" is not a plain word")]
     Role {
@@ -272,6 +318,38 @@ pub enum TextError {
         index: usize,
         /// The role.
         role: String,
+    },
+}
+
+/// What is wrong with a call of a tool.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CallProblem {
+    /// It ends too early.
+    #[error("cut off")]
+    CutOff,
+    /// No JSON, or JSON of another form.
+    #[error("no JSON list of calls: {0}")]
+    Json(Box<str>),
+    /// No name, or a very long one.
+    #[error("has no name: expected a name of 1 to 256 bytes")]
+    Name,
+    /// Arguments without names.
+    #[error("arguments are no JSON object")]
+    Arguments,
+    /// Beyond the limit.
+    #[error("{got} bytes exceed {max}")]
+    Size {
+        /// Bytes of the call.
+        got: usize,
+        /// The most accepted.
+        max: usize,
+    },
+    /// More calls than are accepted.
+    #[error("more than {max} calls")]
+    Count {
+        /// The most accepted.
+        max: usize,
     },
 }
 

@@ -5,8 +5,10 @@
 //!   `tokenizers` crate; special tokens are found before it, because only some of a prompt may hold them.
 //! * [`ChatTemplate`]: a file's chat template, run with limits, and [`Rendered`]: what it made, with every message's
 //!   content known for what it is. Text that somebody typed never becomes a control token.
-//! * [`Utf8Stream`]: bytes of tokens in, whole characters out.
-//! * [`pre`]: how texts are cut into words; [`alphabet`]: bytes as printable characters.
+//! * [`Utf8Stream`]: bytes of tokens in, whole characters out; [`Sections`]: an answer in, its thinking, calls of tools
+//!   and words out.
+//! * [`Tools`] and [`tool_calls`]: what a model may call, and what it called.
+//! * [`pre`]: how texts are cut into words; [`alphabet`]: bytes as printable characters; [`stops`]: where answers end.
 //!
 //! This crate does not know what a model is, nor which token comes next.
 //!
@@ -40,16 +42,21 @@ mod error;
 mod lint;
 pub mod pre;
 mod sandbox;
+mod sections;
 mod special;
 mod spm;
+pub mod stops;
 mod template;
 mod tokenizer;
+mod tools;
 mod utf8;
 mod vocab;
 
-pub use error::{Place, Position, TextError, TextWarning};
+pub use error::{CallProblem, Place, Position, TextError, TextWarning};
 pub use pre::{Pre, recognise};
+pub use sections::{Section, Sections};
 pub use template::{ChatTemplate, Message, Note, Rendered};
 pub use tokenizer::{Span, Special, Tokenizer};
+pub use tools::{ToolCall, Tools, tool_calls};
 pub use utf8::Utf8Stream;
 pub use vocab::TokenKind;

@@ -7,7 +7,7 @@ use phi_tensor::TokenId;
 use crate::error::{TextError, TextWarning};
 use crate::special::{self, Added, AddedTokens, Cut};
 use crate::vocab::{self, Ends, Kind, Vocab};
-use crate::{alphabet, bpe, pre, spm};
+use crate::{alphabet, bpe, pre, sections, spm, stops};
 
 /// Text to tokens and back, as the model was trained.
 ///
@@ -22,6 +22,8 @@ pub struct Tokenizer {
     added: AddedTokens,
     ends: Ends,
     stops: Vec<TokenId>,
+    /// The tokens of [`sections::marks`].
+    marks: Vec<TokenId>,
     warnings: Vec<TextWarning>,
 }
 
@@ -77,15 +79,11 @@ impl Tokenizer {
             Some(Added { text: text.into(), id, special, rstrip: flags.rstrip(text) })
         });
         let added = AddedTokens::new(added.collect());
-        let mut stops: Vec<TokenId> =
-            vocab.ends.eos.into_iter().chain(vocab.ends.eot).chain(vocab.ends.stops.clone()).collect();
-        let texts = STOPS.iter().chain(phi3.then_some(&"<|assistant|>"));
-        stops.extend(texts.filter_map(|text| vocab.id_of(text)).map(TokenId));
-        stops.sort_unstable();
-        stops.dedup();
+        let stops = stops::of(&vocab, phi3);
+        let marks = sections::marks().filter_map(|mark| vocab.id_of(mark)).map(TokenId).collect();
         let bytes = vocab.entries().map(|(_, kind, text)| decoded(vocab.model, kind, text)).collect();
         let Vocab { kinds, ends, warnings, .. } = vocab;
-        Ok(Tokenizer { bytes, kinds, model, added, ends, stops, warnings })
+        Ok(Tokenizer { bytes, kinds, model, added, ends, stops, marks, warnings })
     }
 
     /// The tokens of a text, and nothing else: no beginning, no end.
@@ -126,7 +124,9 @@ impl Tokenizer {
     }
 
     /// The bytes of one token, for streaming: often half a character, see [`Utf8Stream`](crate::Utf8Stream). Control,
-    /// unknown and unused tokens have none, nor has an id outside the vocabulary.
+    /// unknown and unused tokens have none, nor has an id outside the vocabulary; but those that say what the next part
+    /// of an answer is (`<think>`, `<|tool_call|>` and their ends) have their names, see
+    /// [`Sections`](crate::Sections).
     pub fn token_bytes(&self, id: TokenId) -> &[u8] {
         self.piece(id, false)
     }
@@ -138,7 +138,11 @@ impl Tokenizer {
             Some(Kind::Unknown | Kind::Control | Kind::Unused) => true,
             None => return &[],
         };
-        if hidden && !show_special { &[] } else { self.bytes.get(id.index()).unwrap_or_default() }
+        if hidden && !show_special && !self.marks.contains(&id) {
+            &[]
+        } else {
+            self.bytes.get(id.index()).unwrap_or_default()
+        }
     }
 
     /// Whether a token is of type control: part of a format, not of a text.
@@ -171,8 +175,8 @@ impl Tokenizer {
         self.ends.eos
     }
 
-    /// The tokens that end an answer, in order: the file's end of text and end of turn, and every `<|end|>`,
-    /// `<|endoftext|>` and `<|im_end|>`; for Phi-3 also `<|assistant|>`, with which the model begins another turn.
+    /// The tokens that end an answer, in order: those that the file names, and every `<|end|>`, `<|endoftext|>` and
+    /// `<|im_end|>`; for Phi-3 also `<|assistant|>`, with which the model begins another turn.
     pub fn stops(&self) -> &[TokenId] {
         &self.stops
     }
@@ -313,9 +317,6 @@ fn parsed_stretches(spans: &[Span<'_>]) -> Vec<(usize, usize)> {
     }
     stretches
 }
-
-/// Texts that end an answer in one Phi or another.
-const STOPS: [&str; 3] = ["<|end|>", "<|endoftext|>", "<|im_end|>"];
 
 /// The longest SentencePiece that takes part in merging. Real ones have at most 48 bytes; finding the merges of a piece
 /// takes the square of its length.

@@ -2,30 +2,37 @@
 
 mod support;
 
+use phi_gguf::{Blueprint, Strings};
 use phi_tensor::TokenId;
 use phi_text::{Special, TextWarning, Tokenizer};
-use support::{numbers, phi2, phi3, phi3_path, phi4, phi4_mini};
+use support::{gpt2, numbers, phi2, phi3, phi3_small, phi4, phi4_mini, vocab_path};
 
 fn parse(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
     numbers(&tokenizer.encode(text, Special::Parse))
 }
 
 #[test]
-fn phi3_gives_llama_cpps_ids_for_its_own_test_strings() {
-    let read = |ext: &str| std::fs::read_to_string(format!("{}{ext}", phi3_path().display())).unwrap();
-    let (inputs, outputs) = (read(".inp"), read(".out"));
-    // Both files end with a separator: the last text, and its list of ids, are empty.
+fn llama_cpps_own_test_strings_give_its_ids() {
+    // The strings are the same for every vocabulary.
+    let read = |name: &str| std::fs::read_to_string(vocab_path(name)).unwrap();
+    let inputs = read("ggml-vocab-phi-3.gguf.inp");
+    // Both kinds of files end with a separator: the last text, and its list of ids, are empty.
     let inputs: Vec<&str> = inputs.split("\n__ggml_vocab_test__\n").collect();
-    let outputs: Vec<&str> = outputs.split('\n').collect();
-    let mut wrong = Vec::new();
-    let mut right = 0;
-    for (text, want) in inputs.iter().zip(&outputs) {
-        let want: Vec<u32> = want.split_whitespace().map(|id| id.parse().unwrap()).collect();
-        let got = numbers(&phi3().1.encode(text, Special::Plain));
-        if got == want { right += 1 } else { wrong.push(format!("{text:?}\n  want {want:?}\n  got  {got:?}")) }
+    let cases: [(&str, &str, &Tokenizer); 2] =
+        [("phi-3", "ggml-vocab-phi-3.gguf.out", &phi3().1), ("gpt-2", "ggml-vocab-gpt-2.gguf.out", &gpt2())];
+    for (name, outputs, tokenizer) in cases {
+        let outputs = read(outputs);
+        let outputs: Vec<&str> = outputs.split('\n').collect();
+        let mut wrong = Vec::new();
+        let mut right = 0;
+        for (text, want) in inputs.iter().zip(&outputs) {
+            let want: Vec<u32> = want.split_whitespace().map(|id| id.parse().unwrap()).collect();
+            let got = numbers(&tokenizer.encode(text, Special::Plain));
+            if got == want { right += 1 } else { wrong.push(format!("{text:?}\n  want {want:?}\n  got  {got:?}")) }
+        }
+        assert!(wrong.is_empty(), "{name}: {right} right, {} wrong:\n{}", wrong.len(), wrong.join("\n"));
+        assert_eq!((right, inputs.len(), outputs.len()), (47, 47, 47), "{name}");
     }
-    assert!(wrong.is_empty(), "{right} right, {} wrong:\n{}", wrong.len(), wrong.join("\n"));
-    assert_eq!((right, inputs.len(), outputs.len()), (47, 47, 47));
 }
 
 #[test]
@@ -91,6 +98,33 @@ fn phi4_mini_gives_the_golden_ids() {
     assert_ne!(parse(tokenizer, "<|endoftext|> x"), parse(tokenizer, "<|endoftext|>x"));
 }
 
+/// Nothing is swallowed: the line end of Phi-3-small's template is a token.
+#[test]
+fn phi3_small_keeps_white_space() {
+    let tokenizer = &phi3_small().1;
+    let text = "<|endoftext|><|system|>\nHello<|end|>\n<|user|>\n World<|end|>\n<|assistant|>\n";
+    let want = [100257, 100261, 198, 9906, 100266, 198, 100262, 198, 4435, 100266, 198, 100263, 198];
+    assert_eq!(parse(tokenizer, text), want);
+}
+
+/// What a vocabulary holds decides which tokens swallow white space, not what the file is called.
+#[test]
+fn names_do_not_matter() {
+    let strips = "<|user|>\n  Hello<|end|>\n<|assistant|>";
+    for name in ["Phi 3.5 Mini Instruct", "phi3", "Something else"] {
+        let mut file = Blueprint::of(&phi3().0);
+        file.set("general.name", name);
+        assert_eq!(parse(&support::tokenizer(&file), strips), [32010, 15043, 32007, 32001], "{name}");
+    }
+    // Called Phi-3, with another text in the place that tells: nothing is swallowed.
+    let texts: &Strings = phi3().0.metadata.get("tokenizer.ggml.tokens").unwrap();
+    let renamed = texts.iter().enumerate().map(|(id, text)| if id == 32006 { b"<|System|>".as_slice() } else { text });
+    let mut file = Blueprint::of(&phi3().0);
+    file.set("general.name", "Phi-3");
+    file.set("tokenizer.ggml.tokens", renamed.collect::<Strings>());
+    assert_eq!(parse(&support::tokenizer(&file), "<|user|>\nHello"), [32010, 29871, 13, 10994]);
+}
+
 #[test]
 fn phi2_finds_runs_of_blanks_before_anything_else() {
     let tokenizer = &phi2().1;
@@ -100,15 +134,6 @@ fn phi2_finds_runs_of_blanks_before_anything_else() {
     assert_eq!(parse(tokenizer, "<|endoftext|>"), [50256]);
     assert_eq!(tokenizer.encode("<|endoftext|>", Special::Plain).len(), 7);
     assert_eq!(tokenizer.decode(&[50284, 7783].map(TokenId), false), "    return");
-}
-
-#[test]
-fn answers_end_at_every_token_that_ends_one() {
-    let stops = |tokenizer: &Tokenizer| numbers(tokenizer.stops());
-    assert_eq!(stops(&phi3().1), [32000, 32001, 32007]);
-    assert_eq!(stops(&phi4().1), [100257, 100265]);
-    assert_eq!(stops(&phi4_mini().1), [199999, 200020]);
-    assert_eq!(stops(&phi2().1), [50256]);
 }
 
 #[test]

@@ -2,11 +2,12 @@
 
 use std::ops::ControlFlow;
 
-use phi_cli::{Io, Progress, Report, printable};
+use phi_cli::{Io, Progress, Report};
 use phi_runtime::{Error, Finish, Message, Plan, Prompt, Sampler, Session, Special};
 use serde_json::json;
 
 use crate::job::Generate;
+use crate::shown::Shown;
 use crate::{memory, report};
 
 pub(crate) fn answer(job: Generate, io: &mut Io) -> Result<(), Report> {
@@ -30,16 +31,13 @@ pub(crate) fn answer(job: Generate, io: &mut Io) -> Result<(), Report> {
     let mut session = job.engine.session(&plan).map_err(failed)?;
     prefill(&mut session, &prompt, io).map_err(failed)?;
 
-    let mut text = String::new();
+    let mut shown = Shown::new(job.wishes(&prompt));
     let sampler = Sampler::new(job.sampling.clone(), job.engine.decoder().n_vocab);
-    let finish = generate(&job, &mut session, sampler, io, |io, piece| {
-        text += piece;
-        if job.json { Ok(()) } else { show(io, piece) }
-    })?;
+    let finish = generate(&job, &mut session, sampler, io, |io, piece| shown.piece(io, piece))?;
+    let said = shown.finish(io)?;
     if job.json {
         let (prompt, generated) = (session.prompt_tally(), session.generated_tally());
-        io.json(&json!({
-            "text": text,
+        let mut object = json!({
             "finish": finish.name(),
             "prompt_tokens": prompt.tokens,
             "prompt_tokens_per_second": prompt.rate(),
@@ -47,7 +45,9 @@ pub(crate) fn answer(job: Generate, io: &mut Io) -> Result<(), Report> {
             "generated_tokens_per_second": generated.rate(),
             "weight_bytes": plan.weight_bytes(),
             "buffer_bytes": plan.buffer_bytes(),
-        }))?;
+        });
+        said.fields(job.hide_thinking).into_iter().for_each(|(key, value)| object[key] = value);
+        io.json(&object)?;
     } else {
         io.stream("\n")?;
     }
@@ -55,6 +55,10 @@ pub(crate) fn answer(job: Generate, io: &mut Io) -> Result<(), Report> {
         let longer = session.n_ctx() * 2;
         io.warn(format_args!("the context of {} tokens is full; `-c {longer}` makes it longer", session.n_ctx()));
     }
+    if job.hide_thinking && said.is_all_thinking() {
+        io.warn("the model was still thinking when it ended: a larger `-n` or `-c` lets it answer");
+    }
+    said.tell_calls("", io);
     io.note(memory::speed(&session));
     io.note(memory::line(&plan));
     if finish == End::Interrupted { Err(Report::interrupted()) } else { Ok(()) }
@@ -82,8 +86,7 @@ impl End {
 
 /// System prompt and question.
 fn messages(job: &Generate, question: &str) -> Vec<Message> {
-    let system = job.system.iter().map(|text| Message::new("system", text));
-    system.chain([Message::new("user", question)]).collect()
+    job.before(job.system.as_deref()).into_iter().chain([Message::new("user", question)]).collect()
 }
 
 /// A conversation as tokens; with `-v`, exactly what the model gets.
@@ -140,14 +143,4 @@ pub(crate) fn generate(
         }
     }
     Ok(generation.finish().map_or(End::StopString, End::By))
-}
-
-/// A model's text, without what could act on a terminal.
-pub(crate) fn show(io: &mut Io, piece: &str) -> Result<(), Report> {
-    if io.out_is_terminal() {
-        io.stream(printable(piece))?
-    } else {
-        io.stream(piece)?
-    }
-    Ok(())
 }

@@ -18,6 +18,7 @@ Examples:
   phi-run phi-4-mini-Q4_0.gguf                 chat with a model of yours
   phi-run phi-4-mini-Q4_0.gguf -f notes.txt -n 200 --temp 0
   echo 'Spell cat.' | phi-run                  a pipe is one answer, too
+  phi-run phi-4-mini-Q4_0.gguf --tools tools.json --json -p 'Rain in Oslo?'
   phi-run tokenize phi-4-mini-Q4_0.gguf -p 'Hello world'
   phi-run perplexity phi-4-mini-Q4_0.gguf -f wiki.test.raw
   phi-run plan phi-4-mini -c 16k               does it fit? nothing is loaded, or even there
@@ -101,6 +102,10 @@ pub(crate) struct GenerateArgs {
     #[arg(long, value_name = "TEMPLATE", conflicts_with = "no_chat", help_heading = "Prompt")]
     pub(crate) chat_template: Option<String>,
 
+    /// Tools that the model may call: a file with a JSON list of functions in OpenAI's shape
+    #[arg(long, value_name = "FILE", conflicts_with = "no_chat", help_heading = "Prompt")]
+    pub(crate) tools: Option<PathBuf>,
+
     /// Tokens to generate at most; -1 goes on until the model stops
     #[arg(short, long, visible_alias = "predict", value_name = "N", default_value_t = -1, allow_negative_numbers = true, help_heading = "Generation")]
     pub(crate) n_predict: i64,
@@ -158,6 +163,10 @@ pub(crate) struct GenerateArgs {
     /// Print one JSON object with the answer and its figures
     #[arg(long, help_heading = "Output")]
     pub(crate) json: bool,
+
+    /// Do not show how a reasoning model comes to its answer
+    #[arg(long, alias = "hidethinking", help_heading = "Output")]
+    pub(crate) no_thinking: bool,
 }
 
 /// Memory and speed.

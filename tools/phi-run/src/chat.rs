@@ -1,16 +1,18 @@
 //! A conversation on a terminal.
 
 use phi_cli::{Exit, Io, Report, Size};
-use phi_runtime::{Error, Finish, Message, Sampler, Session};
+use phi_runtime::{Error, Finish, Message, Plan, Sampler, Session};
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 
-use crate::answer::{End, chat_prompt, generate, prefill, show};
+use crate::answer::{End, chat_prompt, generate, prefill};
 use crate::job::Generate;
+use crate::shown::{Said, Shown};
 use crate::{memory, report};
 
 const HELP: &str = "\x20 /clear          forget the conversation
   /system TEXT    set the instructions and start again
+  /tool TEXT      what the tool says that the model called
   /bye, /exit     leave (also Ctrl-D)
   /?              this help
 A line that ends in \\ goes on in the next one; \"\"\" begins and ends a text of several lines.
@@ -34,8 +36,8 @@ pub(crate) fn chat(job: Generate, io: &mut Io) -> Result<(), Report> {
 
     let editor = DefaultEditor::new();
     let mut editor = editor.map_err(|e| Report::new("cannot read from the terminal").causes(Some(&e)))?;
-    let mut talk = Talk { messages: Vec::new(), seed: job.sampling.seed };
-    talk.restart(job.system.as_deref());
+    let mut talk = Talk { messages: Vec::new(), seed: job.sampling.seed, called: false };
+    talk.restart(&job, job.system.as_deref());
     loop {
         let line = match read(&mut editor) {
             Ok(line) => line,
@@ -48,15 +50,14 @@ pub(crate) fn chat(job: Generate, io: &mut Io) -> Result<(), Report> {
             ("", _) => {}
             ("/bye" | "/exit" | "/quit", "") => return Ok(()),
             ("/?" | "/help", "") => io.note(HELP),
-            ("/clear", "") => talk.restart(system(&talk.messages).as_deref()),
-            ("/system", text) => talk.restart(Some(text).filter(|t| !t.is_empty())),
+            ("/clear", "") => talk.restart(&job, system(&talk.messages).as_deref()),
+            ("/system", text) => talk.restart(&job, Some(text).filter(|t| !t.is_empty())),
+            ("/tool", _) if !talk.called => io.warn("the model has not called a tool"),
+            ("/tool", text) => turn(&job, &mut session, &mut talk, Message::new("tool", text), &plan, io)?,
             (command, _) if command.starts_with('/') && !command[1..].contains('/') => {
                 io.warn(format_args!("`{command}` is not a command; /? lists them"));
             }
-            _ => {
-                turn(&job, &mut session, &mut talk, line, io)?;
-                io.note(format_args!("\n{}\n{}", memory::speed(&session), memory::line(&plan)));
-            }
+            _ => turn(&job, &mut session, &mut talk, Message::new("user", line), &plan, io)?,
         }
     }
 }
@@ -66,17 +67,19 @@ struct Talk {
     messages: Vec<Message>,
     /// Each answer draws its own random numbers.
     seed: u64,
+    /// The last answer called a tool.
+    called: bool,
 }
 
 impl Talk {
-    fn restart(&mut self, system: Option<&str>) {
-        self.messages.clear();
-        self.messages.extend(system.map(|text| Message::new("system", text)));
+    fn restart(&mut self, job: &Generate, instructions: Option<&str>) {
+        self.messages = job.before(instructions).into_iter().collect();
+        self.called = false;
     }
 }
 
 fn system(messages: &[Message]) -> Option<String> {
-    messages.first().filter(|m| m.role == "system").map(|m| m.content.clone())
+    messages.first().filter(|m| m.role == "system" && !m.content.is_empty()).map(|m| m.content.clone())
 }
 
 /// A question and its answer. What goes wrong with one turn is shown, and the conversation goes on without it.
@@ -84,17 +87,21 @@ fn turn(
     job: &Generate,
     session: &mut Session<'_>,
     talk: &mut Talk,
-    question: String,
+    question: Message,
+    plan: &Plan,
     io: &mut Io,
 ) -> Result<(), Report> {
-    talk.messages.push(Message::new("user", question));
+    talk.messages.push(question);
     session.reset_tallies();
-    let mut said = String::new();
-    match answer(job, session, talk, &mut said, io) {
-        Ok(end) => {
-            talk.messages.push(Message::new("assistant", said));
+    match answer(job, session, talk, io) {
+        Ok((end, said)) => {
+            talk.messages.push(Message::new("assistant", said.whole()));
+            talk.called = said.calls().is_ok_and(|calls| !calls.is_empty());
+            // The answer ends without a line end.
+            io.note("");
+            said.tell_calls("`/tool TEXT` answers for the tool", io);
             match end {
-                End::Interrupted => io.note("\n(stopped)"),
+                End::Interrupted => io.note("(stopped)"),
                 End::By(Finish::ContextFull) => {
                     io.warn(format_args!(
                         "the context of {} tokens is full; /clear starts again, `-c` makes it longer",
@@ -113,27 +120,21 @@ fn turn(
             io.fail(&report);
         }
     }
+    io.note(format_args!("{}\n{}", memory::speed(session), memory::line(plan)));
     // Ctrl-C was for this answer.
     io.interrupt().take();
     Ok(())
 }
 
-fn answer(
-    job: &Generate,
-    session: &mut Session<'_>,
-    talk: &mut Talk,
-    said: &mut String,
-    io: &mut Io,
-) -> Result<End, Report> {
+fn answer(job: &Generate, session: &mut Session<'_>, talk: &mut Talk, io: &mut Io) -> Result<(End, Said), Report> {
     let prompt = chat_prompt(job, &talk.messages, io)?;
     prefill(session, &prompt, io).map_err(|e| report::of(&e).file(&job.name))?;
     talk.seed = talk.seed.wrapping_add(1);
     let sampling = phi_runtime::Sampling { seed: talk.seed, ..job.sampling.clone() };
     let sampler = Sampler::new(sampling, job.engine.decoder().n_vocab);
-    generate(job, session, sampler, io, |io, piece| {
-        said.push_str(piece);
-        show(io, piece)
-    })
+    let mut shown = Shown::new(job.wishes(&prompt));
+    let end = generate(job, session, sampler, io, |io, piece| shown.piece(io, piece))?;
+    Ok((end, shown.finish(io)?))
 }
 
 /// One question, which may be of several lines.

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use phi_cli::{Exit, Io, Report, physical_cores};
-use phi_runtime::{Bytes, DType, Engine, FactorChoice, Factors, Plan, RunOptions, Sampling};
+use phi_runtime::{Bytes, DType, Engine, FactorChoice, Factors, Message, Plan, Prompt, RunOptions, Sampling, Tools};
 
 use crate::admit::{self, Limit};
 use crate::args::{GenerateArgs, RopeFactors, RunArgs};
 use crate::embedded::PHI_TINY;
 use crate::report;
+use crate::shown::Wishes;
 
 /// A model, and what is wanted of it.
 pub(crate) struct Generate {
@@ -18,6 +19,7 @@ pub(crate) struct Generate {
     pub(crate) name: String,
     pub(crate) prompt: Option<String>,
     pub(crate) system: Option<String>,
+    pub(crate) tools: Option<Tools>,
     pub(crate) chat_template: bool,
     pub(crate) special: bool,
     pub(crate) limit: usize,
@@ -25,6 +27,7 @@ pub(crate) struct Generate {
     pub(crate) ignore_stops: bool,
     pub(crate) sampling: Sampling,
     pub(crate) json: bool,
+    pub(crate) hide_thinking: bool,
     pub(crate) options: RunOptions,
     pub(crate) memory: Limit,
 }
@@ -33,6 +36,7 @@ impl Generate {
     pub(crate) fn new(model: Option<PathBuf>, typed: GenerateArgs, run: RunArgs, io: &mut Io) -> Result<Self, Report> {
         let options = run_options(&run)?;
         let prompt = prompt(typed.prompt.clone(), typed.file.as_deref())?;
+        let tools = typed.tools.as_deref().map(tools).transpose()?;
         let (mut engine, name) = open(model.as_deref(), io)?;
         if let Some(template) = &typed.chat_template {
             set_template(&mut engine, template)?;
@@ -40,6 +44,10 @@ impl Generate {
         let sampling = sampling(&engine, &typed).map_err(|e| e.file(&name))?;
         let no_template =
             engine.text().is_ok_and(|text| matches!(text.template(), Err(phi_runtime::Error::NoTemplate)));
+        if no_template && tools.is_some() {
+            let report = Report::new("has no chat template, so there is no place for tools").file(&name);
+            return Err(report.exit(Exit::Misused).hint("`--chat-template` gives it one"));
+        }
         if no_template && !typed.no_chat {
             io.note("note: this file has no chat template, so the prompt is continued as it is");
         }
@@ -48,6 +56,7 @@ impl Generate {
             name,
             prompt,
             system: typed.system_prompt,
+            tools,
             chat_template: !typed.no_chat && !no_template,
             special: typed.special,
             limit: usize::try_from(typed.n_predict).unwrap_or(usize::MAX),
@@ -55,9 +64,27 @@ impl Generate {
             ignore_stops: typed.ignore_eos,
             sampling,
             json: typed.json,
+            hide_thinking: typed.no_thinking,
             options,
             memory: run.limit(),
         })
+    }
+
+    /// What comes before the conversation: instructions, and the tools that the model may call.
+    pub(crate) fn before(&self, instructions: Option<&str>) -> Option<Message> {
+        let tools = self.tools.as_ref().map(|tools| tools.json().to_string());
+        let needed = instructions.is_some() || tools.is_some();
+        needed.then(|| Message { tools, ..Message::new("system", instructions.unwrap_or_default()) })
+    }
+
+    /// How the answer to a prompt is to be shown.
+    pub(crate) fn wishes(&self, prompt: &Prompt) -> Wishes {
+        Wishes {
+            parts: self.chat_template,
+            thinking: prompt.rendered.as_ref().is_some_and(|rendered| rendered.opens_thinking()),
+            hide_thinking: self.hide_thinking,
+            silent: self.json,
+        }
     }
 
     /// A terminal and nothing to answer: a conversation.
@@ -133,6 +160,15 @@ pub(crate) fn prompt(text: Option<String>, file: Option<&Path>) -> Result<Option
     // The line end is the shell's, not the question's.
     text.truncate(text.trim_end_matches(['\r', '\n']).len());
     Ok(Some(text))
+}
+
+fn tools(path: &Path) -> Result<Tools, Report> {
+    let text = std::fs::read_to_string(path);
+    let text = text.map_err(|e| Report::new("cannot read the tools").file(path).causes(Some(&e)))?;
+    Tools::parse(&text).map_err(|e| {
+        let report = Report::of(&e).file(path).exit(Exit::Misused);
+        report.hint(r#"as `[{"type": "function", "function": {"name": …, "description": …, "parameters": {…}}}]`"#)
+    })
 }
 
 fn set_template(engine: &mut Engine, template: &str) -> Result<(), Report> {

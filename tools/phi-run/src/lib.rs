@@ -17,6 +17,7 @@ mod named;
 mod perplexity;
 mod plan;
 mod report;
+mod shown;
 mod tokenize;
 
 use std::ffi::OsString;

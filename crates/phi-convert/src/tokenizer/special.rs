@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use phi_gguf::{Strings, Value};
+use phi_text::stops::TURN_ENDS;
 use serde::Deserialize;
 
 use super::Added;
@@ -15,8 +16,6 @@ use crate::generation::{Generation, Ids};
 
 /// Chat templates are programs of some kilobytes.
 const MAX_BYTES: u64 = 16 << 20;
-/// Ends of a turn. An end of text among a model's stops is not one.
-const TURN_ENDS: &[&str] = &["<|end|>", "<|im_end|>"];
 
 pub(super) struct Special {
     /// Tokens beside the vocabulary that these files name.
@@ -168,6 +167,7 @@ impl Special {
                 Problem::Value { got: beyond.to_string().into(), want: format!("ids below {n_vocab}").into() };
             return Err(ConvertError::new("eos_token_id", None, problem).of(&folder.join("generation_config.json")));
         }
+        // An end of text among a model's stops does not end a turn.
         let ends: Vec<u32> = TURN_ENDS.iter().filter_map(|text| ids.get(text).copied()).collect();
         let eot = stops.iter().copied().find(|id| ends.contains(id) && Some(*id) != eos);
         if let Some(id) = eot {

@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test uses its part")]
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use phi_gguf::{Blueprint, Header, Strings};
@@ -51,6 +51,43 @@ pub(crate) fn phi4() -> &'static (Blueprint, Tokenizer) {
     })
 }
 
+/// Phi-3-small: the same ranks, other special tokens.
+pub(crate) fn phi3_small() -> &'static (Blueprint, Tokenizer) {
+    static FILE: OnceLock<(Blueprint, Tokenizer)> = OnceLock::new();
+    FILE.get_or_init(|| {
+        let named = [
+            (100_256, "<|dummy_id_2|>"),
+            (100_257, "<|endoftext|>"),
+            (100_258, "<|fim_prefix|>"),
+            (100_259, "<|fim_middle|>"),
+            (100_260, "<|fim_suffix|>"),
+            (100_261, "<|system|>"),
+            (100_262, "<|user|>"),
+            (100_263, "<|assistant|>"),
+            (100_264, "<|dummy_id_0|>"),
+            (100_265, "<|dummy_id_1|>"),
+            (100_266, "<|end|>"),
+            (100_276, "<|endofprompt|>"),
+        ];
+        let mut dummies = 3..;
+        let added = (100_256..100_352).map(|id| {
+            let name = named.iter().find(|named| named.0 == id).map(|named| named.1.to_string());
+            (name.unwrap_or_else(|| format!("<|dummy_id_{}|>", dummies.next().unwrap())), 3)
+        });
+        let mut file = from_ranks(tiktoken_rs::cl100k_base_singleton(), 100_256, "dbrx", added);
+        file.set("tokenizer.ggml.bos_token_id", 100_257_u32);
+        file.set("tokenizer.ggml.eos_token_id", 100_257_u32);
+        let tokenizer = tokenizer(&file);
+        (file, tokenizer)
+    })
+}
+
+/// GPT-2: r50k and nothing else.
+pub(crate) fn gpt2() -> Tokenizer {
+    let end = std::iter::once(("<|endoftext|>".to_string(), 3));
+    tokenizer(&from_ranks(tiktoken_rs::r50k_base_singleton(), 50_256, "gpt-2", end))
+}
+
 /// Phi-4-mini: o200k with its special tokens.
 pub(crate) fn phi4_mini() -> &'static (Blueprint, Tokenizer) {
     static FILE: OnceLock<(Blueprint, Tokenizer)> = OnceLock::new();
@@ -97,16 +134,16 @@ pub(crate) fn phi2() -> &'static (Blueprint, Tokenizer) {
     })
 }
 
-/// The file of the Phi-3 vocabulary.
-pub(crate) fn phi3_path() -> PathBuf {
-    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/vocab/ggml-vocab-phi-3.gguf"))
+/// What llama.cpp tests its vocabularies with.
+pub(crate) fn vocab_path(name: &str) -> PathBuf {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/vocab")).join(name)
 }
 
 /// Phi-3, read from the file.
 pub(crate) fn phi3() -> &'static (Header, Tokenizer) {
     static FILE: OnceLock<(Header, Tokenizer)> = OnceLock::new();
     FILE.get_or_init(|| {
-        let bytes = std::fs::read(phi3_path()).expect("the fixture is there");
+        let bytes = std::fs::read(vocab_path("ggml-vocab-phi-3.gguf")).expect("the fixture is there");
         let header = Header::parse(&bytes).expect("the fixture is valid");
         let tokenizer = Tokenizer::from_metadata(&header.metadata, None).expect("the fixture is valid");
         (header, tokenizer)
