@@ -37,7 +37,7 @@ fn tokens_allocate_nothing() {
         ("flash, Q4_0", flash.engine()),
         ("experts, Q8_0", Converted::from(&Oracle::load("phimoe-slim").source(), "Q8_0").engine()),
     ];
-    let caches = [DType::F16, DType::Q8_0, DType::F16, DType::Q8_0];
+    let caches = [DType::F16, DType::Q8_0, DType::F16, DType::F16];
     let cases = engines.iter().zip(caches).flat_map(|((name, engine), kv)| {
         [1, 2].map(|threads| (format!("{name}, {threads} threads, cache {kv}"), (engine, kv, threads)))
     });

@@ -58,6 +58,7 @@ impl Architecture for PhiMoe {
             biases: keys.biases(),
             head: keys.head(),
             masked: Vec::new(),
+            samba: None,
         })
     }
 }
