@@ -39,6 +39,8 @@ known! {
     "phi-3-medium-4k", "phi-3-medium";
     "phi-3-medium-128k";
     "phi-3.5-moe";
+    "phi-mini-moe";
+    "phi-tiny-moe";
     "phi-4";
     "phi-4-reasoning", "phi-4-reasoning-plus";
     // Of the multimodal model this is the text decoder, as if it had been saved alone.
@@ -108,7 +110,7 @@ mod tests {
         for known in Known::all() {
             let config = known.config().unwrap();
             match Layout::of(&config) {
-                Ok(layout) => assert!(["phi2", "phi3", "phi3small"].contains(&layout.arch), "{}", known.name),
+                Ok(layout) => assert!(["phi2", "phi3", "phi3small", "phimoe"].contains(&layout.arch), "{}", known.name),
                 Err(error) => assert!(matches!(error.problem, Problem::Architecture { .. }), "{error}"),
             }
         }
@@ -125,6 +127,9 @@ mod tests {
             ("phi-3-small-128k", 7_392_272_384),
             ("phi-3-medium-4k", 13_960_238_080),
             ("phi-3-medium-128k", 13_960_238_080),
+            ("phi-3.5-moe", 41_873_153_344),
+            ("phi-mini-moe", 7_647_632_704),
+            ("phi-tiny-moe", 3_755_220_288),
             ("phi-4", 14_659_507_200),
             ("phi-4-reasoning-plus", 14_659_507_200),
             ("Phi-4-Mini-Instruct", 3_836_021_760_u64),
@@ -139,6 +144,7 @@ mod tests {
     #[test]
     fn factors_have_their_length_and_their_ends() {
         let layout = Layout::of(&Known::find("phi-4-mini").unwrap().config().unwrap()).unwrap();
+        assert!(Layout::of(&Known::find("phi-mini-moe").unwrap().config().unwrap()).unwrap().made.is_empty());
         let long = &layout.made[0].1;
         assert_eq!((long.len(), long[0], long[47]), (48, 1.0, 32.0));
         assert!(long.is_sorted() && layout.made[1].1 == [1.0; 48]);

@@ -58,10 +58,18 @@ pub struct Tensor {
 
 #[derive(Clone, Debug)]
 enum Data {
-    /// Entry `entry` of file `file`, with its rows in this order.
-    Stored { file: usize, entry: Entry, rows: Rows },
+    /// One after the other, each with its rows in this order: the number of a file, and a tensor of it. All are alike, and
+    /// there is more than one only of experts.
+    Stored { parts: Vec<(usize, Entry)>, rows: Rows },
     /// Made from the config.
     Made(Vec<u8>),
+}
+
+impl Tensor {
+    /// Whether a GGUF has it in F32 whatever the others are: vectors, and routers, through which everything passes.
+    pub fn stays_f32(&self) -> bool {
+        self.shape.dims().len() == 1 || self.role == Role::FfnGateInp
+    }
 }
 
 impl Model {
@@ -126,10 +134,9 @@ impl Model {
         tensors.sort_by(|a, b| file_order((a.layer, &a.name), (b.layer, &b.name)));
         warnings.extend(unused(layout, &shards));
 
-        let n_params = tensors.iter().map(|t| t.shape.len()).sum();
         let Beside { tokens, card } = beside()?;
         warnings.extend(tokens.warnings);
-        let mut keys = general(folder, config, layout, generation, n_params)?;
+        let mut keys = general(folder, config, layout, generation, &tensors)?;
         // The architecture's keys come behind the card's, and llama.cpp's converter makes one of them along with the
         // tensors, before everything else.
         let (early, rest): (Vec<_>, Vec<_>) =
@@ -181,17 +188,21 @@ impl Model {
     /// When the tensor has fewer bytes, or is of another model.
     pub fn read(&self, tensor: &Tensor, first: u64, bytes: &mut [u8]) -> Result<()> {
         match &tensor.data {
-            Data::Stored { file, entry, rows } => {
-                assert!(first + bytes.len() as u64 <= entry.bytes, "`{}` has {} bytes", tensor.name, entry.bytes);
+            Data::Stored { parts, rows } => {
+                let part_bytes = parts[0].1.bytes;
+                let all_bytes = part_bytes * parts.len() as u64;
+                assert!(first + bytes.len() as u64 <= all_bytes, "`{}` has {all_bytes} bytes", tensor.name);
                 let count = if tensor.shape.dims().len() == 1 { tensor.shape.len() } else { tensor.shape.rows() };
-                let row_bytes = entry.bytes / count;
+                let count = count / parts.len() as u64;
+                let row_bytes = part_bytes / count;
                 let (mut at, mut rest) = (first, bytes);
                 while !rest.is_empty() {
-                    let (row, skip) = (at / row_bytes, at % row_bytes);
+                    let (file, entry) = &parts[(at / part_bytes) as usize];
+                    let (row, skip) = (at % part_bytes / row_bytes, at % row_bytes);
                     let (from, run) = rows.find(row, count);
                     let len = (rest.len() as u64).min(run * row_bytes - skip);
-                    let (part, after) = rest.split_at_mut(len as usize);
-                    self.shards.files[*file].read(entry, from * row_bytes + skip, part)?;
+                    let (now, after) = rest.split_at_mut(len as usize);
+                    self.shards.files[*file].read(entry, from * row_bytes + skip, now)?;
                     at += len;
                     rest = after;
                 }
@@ -205,20 +216,31 @@ impl Model {
     }
 }
 
-/// The stored tensor that is wanted.
+/// The stored tensor that is wanted, or all that it is a stack of.
 fn locate(want: &Want, shards: &Shards, folder: &Path) -> Result<Tensor> {
-    let Some((number, entry)) = shards.find(&want.source) else {
-        return Err(ConvertError::new(format!("\"{}\"", want.source), None, Problem::Missing).of(folder));
-    };
-    let path = shards.files[number].path();
-    let fail =
-        |field: &str, problem| ConvertError::new(format!("{}{field}", want.source), entry.start, problem).of(path);
-    let dtype = entry.dtype.dtype().ok_or_else(|| fail(".dtype", Problem::DType(entry.dtype.name().into())))?;
-    if entry.shape != want.shape.dims() {
-        return Err(fail(".shape", Problem::WrongShape { got: entry.shape.clone(), want: want.shape.dims().to_vec() }));
+    let (names, shape) = want.parts();
+    let mut parts: Vec<(usize, Entry)> = Vec::new();
+    for source in names {
+        let Some((number, entry)) = shards.find(&source) else {
+            return Err(ConvertError::new(format!("\"{source}\""), None, Problem::Missing).of(folder));
+        };
+        let path = shards.files[number].path();
+        let fail = |field: &str, problem| ConvertError::new(format!("{source}{field}"), entry.start, problem).of(path);
+        if entry.dtype.dtype().is_none() {
+            return Err(fail(".dtype", Problem::DType(entry.dtype.name().into())));
+        }
+        if entry.shape != shape.dims() {
+            return Err(fail(".shape", Problem::WrongShape { got: entry.shape.clone(), want: shape.dims().to_vec() }));
+        }
+        if let Some((_, first)) = parts.first().filter(|(_, first)| first.dtype != entry.dtype) {
+            let want = format!("{}, as \"{}\" has it", first.dtype.name(), printable(&first.name));
+            return Err(fail(".dtype", Problem::Value { got: entry.dtype.name().into(), want: want.into() }));
+        }
+        parts.push((number, entry.clone()));
     }
+    let dtype = parts[0].1.dtype.dtype().expect("each was looked at");
     let name = names::name(want.role, want.layer);
-    let data = Data::Stored { file: number, entry: entry.clone(), rows: want.rows };
+    let data = Data::Stored { parts, rows: want.rows };
     Ok(Tensor { role: want.role, layer: want.layer, name, dtype, shape: want.shape, data })
 }
 
@@ -258,9 +280,9 @@ fn same_numbers(shards: &Shards, a: (usize, &Entry), b: (usize, &Entry)) -> Resu
 
 /// What the folder has and nobody asks for. Rotation frequencies follow from the config and were saved by habit.
 fn unused(layout: &Layout, shards: &Shards) -> Option<Warning> {
-    let wanted: std::collections::HashSet<&str> = layout.tensors.iter().map(|want| want.source.as_str()).collect();
+    let wanted: std::collections::HashSet<String> = layout.tensors.iter().flat_map(|want| want.parts().0).collect();
     let names = shards.names();
-    let mut rest = names.iter().filter(|name| !wanted.contains(*name) && !name.ends_with(".rotary_emb.inv_freq"));
+    let mut rest = names.iter().filter(|name| !wanted.contains(**name) && !name.ends_with(".rotary_emb.inv_freq"));
     let first = rest.next()?;
     Some(Warning::Unused { count: 1 + rest.count(), first: printable(first) })
 }
@@ -277,8 +299,9 @@ fn general(
     config: &Config,
     layout: &Layout,
     generation: &Generation,
-    n_params: u64,
+    tensors: &[Tensor],
 ) -> Result<Vec<(String, Value)>> {
+    let n_params = tensors.iter().map(|t| t.shape.len()).sum();
     let mut keys: Vec<(String, Value)> = vec![("general.architecture".into(), layout.arch.into())];
     keys.push(("general.type".into(), "model".into()));
     keys.extend(generation.keys());
@@ -288,7 +311,17 @@ fn general(
     let real = folder.canonicalize().unwrap_or_default();
     let folder_name = folder.file_name().or(real.file_name()).unwrap_or_default().to_string_lossy();
     let title = id.map(|id| Title::of(id, n_params)).unwrap_or_default().or(Title::of(&folder_name, n_params));
-    let size = Title { size_label: Some(title::size_label(n_params)), ..Title::default() };
+    let size = Title { size_label: Some(size_label(tensors)), ..Title::default() };
     keys.extend(title.or(size).keys());
     Ok(keys)
+}
+
+/// `3.8B`; with experts how many there are, and the size of the model if it had one: `16x4.1B`.
+fn size_label(tensors: &[Tensor]) -> String {
+    let n_expert = |t: &Tensor| if t.role.is_experts() { t.shape.dims()[0] } else { 1 };
+    let one = title::size_label(tensors.iter().map(|t| t.shape.len() / n_expert(t)).sum());
+    match tensors.iter().find(|t| t.role.is_experts()) {
+        Some(stack) => format!("{}x{one}", n_expert(stack)),
+        None => one,
+    }
 }

@@ -56,14 +56,16 @@ impl Synthetic {
         let mut start = 0_u64;
         let mut entries = Vec::new();
         for want in layout.tensors.iter().filter(|want| !(tied && want.source == HEAD)) {
-            let bytes = DType::BF16.row_bytes(want.shape.len());
-            let end = bytes.and_then(|bytes| start.checked_add(bytes));
-            let (Some(bytes), Some(end)) = (bytes, end) else {
-                return Err(config.error(&want.source, Problem::SizeOverflow));
-            };
-            let (name, shape) = (want.source.clone(), want.shape.dims().to_vec());
-            entries.push(Entry { name, dtype: Number::BF16, shape, start, bytes });
-            start = end;
+            let (names, shape) = want.parts();
+            let bytes = DType::BF16.row_bytes(shape.len());
+            for name in names {
+                let end = bytes.and_then(|bytes| start.checked_add(bytes));
+                let (Some(bytes), Some(end)) = (bytes, end) else {
+                    return Err(config.error(&name, Problem::SizeOverflow));
+                };
+                entries.push(Entry { name, dtype: Number::BF16, shape: shape.dims().to_vec(), start, bytes });
+                start = end;
+            }
         }
         let weights = Safetensors::random(Path::new(name), entries, options.seed);
         Ok(Synthetic { config, layout, weights, vocabulary: options.vocabulary })

@@ -167,6 +167,47 @@ impl Kernels {
         self.rows(VALUES, y, |first, y| (self.table.axpy)(1.0, &x[first * VALUES..][..y.len()], y));
     }
 
+    /// `out[i] = x[tokens[i]]`
+    ///
+    /// * `x`: rows of `n` values
+    /// * `out`: `[tokens, n]`, overwritten
+    ///
+    /// # Panics
+    /// When the lengths do not fit, or a row is not there.
+    pub fn gather(&self, x: &[f32], n: usize, tokens: &[u32], out: &mut [f32]) {
+        assert_eq!(out.len(), tokens.len() * n, "out is [{}, {n}]", tokens.len());
+        self.rows(n, out, |first, out| {
+            for (out, &token) in out.chunks_exact_mut(n).zip(&tokens[first..]) {
+                out.copy_from_slice(&x[token as usize * n..][..n]);
+            }
+        });
+    }
+
+    /// `y[tokens[i]] += shares[i] · x[i]`
+    ///
+    /// * `x`: `[tokens, n]`
+    /// * `tokens`: ascending, none of them twice
+    /// * `y`: rows of `n` values
+    ///
+    /// # Panics
+    /// When the lengths do not fit, the tokens do not ascend, or a row is not there.
+    pub fn scatter_add(&self, x: &[f32], n: usize, tokens: &[u32], shares: &[f32], y: &mut [f32]) {
+        assert_eq!(x.len(), tokens.len() * n, "x is [{}, {n}]", tokens.len());
+        assert_eq!(tokens.len(), shares.len(), "each token has a share");
+        assert!(y.len().is_multiple_of(n), "y is rows of {n}");
+        assert!(tokens.is_sorted_by(|a, b| a < b), "tokens ascend");
+        assert!(tokens.last().is_none_or(|&last| (last as usize) < y.len() / n), "there is a row for each token");
+        // A task has some rows of `y`, and finds what belongs to them.
+        self.rows(n, y, |first, y| {
+            let end = first + y.len() / n;
+            let from = tokens.partition_point(|&token| (token as usize) < first);
+            for i in (from..tokens.len()).take_while(|&i| (tokens[i] as usize) < end) {
+                let y = &mut y[(tokens[i] as usize - first) * n..][..n];
+                (self.table.axpy)(shares[i], &x[i * n..][..n], y);
+            }
+        });
+    }
+
     /// Calls `task` with some rows of `width` values and the number of the first: all of them at once when they are few.
     fn rows(&self, width: usize, out: &mut [f32], task: impl Fn(usize, &mut [f32]) + Sync) {
         if out.len() <= width * FEW {

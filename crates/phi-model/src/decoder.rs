@@ -117,6 +117,29 @@ pub enum FeedForward {
         /// How far from 0 they may be, `gate` only above it.
         limit: f32,
     },
+    /// `Σ_e share[e] · Wdown[e] · (silu(Wgate[e] · x) ⊙ Wup[e] · x)`, over the experts that a router picks for each token.
+    Experts(Experts),
+}
+
+/// Experts, and how a router picks from them.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Experts {
+    /// How many there are in a layer.
+    pub n_expert: usize,
+    /// Half of how far a score may be behind that of the one picked, in parts of the larger of the two, and still lower
+    /// its share.
+    pub jitter: f32,
+}
+
+impl Experts {
+    /// Experts that a token uses.
+    pub const USED: usize = 2;
+
+    /// Of the bytes, or values, of all experts those that a token does not use.
+    pub fn idle(&self, of_all: u64) -> u64 {
+        let n = self.n_expert as u64;
+        of_all / n * n.saturating_sub(Experts::USED as u64)
+    }
 }
 
 /// Which matrices have biases.
@@ -124,8 +147,10 @@ pub enum FeedForward {
 pub enum Biases {
     /// None.
     None,
-    /// All of the layers.
+    /// All of the layers; experts have none.
     Layers,
+    /// The head.
+    Head,
     /// All of the layers, and the head.
     All,
 }
@@ -149,7 +174,7 @@ pub enum Head {
 }
 
 /// What a model may ask for. Printed by the tools, and checked before anything is sized by it.
-pub const LIMITS: &[Limit] = &[LAYERS, VOCABULARY, HEADS, EMBEDDING, FEED_FORWARD, HEAD_DIM];
+pub const LIMITS: &[Limit] = &[LAYERS, VOCABULARY, HEADS, EMBEDDING, FEED_FORWARD, HEAD_DIM, EXPERTS];
 
 const LAYERS: Limit = Limit { item: "layers", max: 1024, why: "the family has up to 40" };
 const VOCABULARY: Limit = Limit { item: "vocabulary", max: 1 << 20, why: "the family has up to 200 064" };
@@ -157,6 +182,10 @@ const HEADS: Limit = Limit { item: "heads", max: 1024, why: "the family has up t
 const EMBEDDING: Limit = Limit { item: "embedding", max: 1 << 16, why: "the family has up to 5120" };
 const FEED_FORWARD: Limit = Limit { item: "feed-forward", max: 1 << 20, why: "the family has up to 17 920" };
 const HEAD_DIM: Limit = Limit { item: "head size", max: MAX_HEAD_DIM as u64, why: "the family has up to 128" };
+const EXPERTS: Limit = Limit { item: "experts", max: 1024, why: "the family has up to 16" };
+
+/// Window of the 4k models, whose first files do not say it.
+const WINDOW_4K: usize = 2047;
 
 impl Decoder {
     /// Width of the queries of one token.
@@ -173,7 +202,15 @@ impl Decoder {
     pub fn up_width(&self) -> usize {
         match self.feed_forward {
             FeedForward::GeGelu { .. } => self.n_ff,
-            FeedForward::Silu(_) | FeedForward::Gelu => 0,
+            FeedForward::Silu(_) | FeedForward::Gelu | FeedForward::Experts(_) => 0,
+        }
+    }
+
+    /// The experts, where there are any.
+    pub fn experts(&self) -> Option<Experts> {
+        match self.feed_forward {
+            FeedForward::Experts(experts) => Some(experts),
+            FeedForward::Silu(_) | FeedForward::Gelu | FeedForward::GeGelu { .. } => None,
         }
     }
 
@@ -215,6 +252,19 @@ impl Keys<'_> {
     /// Gate and up apart, as far as the first layer tells.
     pub(crate) fn gate_up(&self) -> GateUp {
         if self.has(Role::FfnGate, Some(0)) { GateUp::Split } else { GateUp::Fused }
+    }
+
+    /// Biases of attention, as far as the first layer tells, and of the head.
+    pub(crate) fn biases(&self) -> Biases {
+        let attention =
+            [Role::AttnQkvBias, Role::AttnQBias, Role::AttnKBias, Role::AttnVBias, Role::AttnOutputBias];
+        let layers = attention.into_iter().any(|role| self.has(role, Some(0)));
+        match (layers, self.has(Role::OutputBias, None)) {
+            (true, true) => Biases::All,
+            (true, false) => Biases::Layers,
+            (false, true) => Biases::Head,
+            (false, false) => Biases::None,
+        }
     }
 
     /// A head that is there is used.
@@ -293,6 +343,28 @@ impl Keys<'_> {
 
     pub(crate) fn feed_forward_length(&self) -> Result<usize, ModelError> {
         self.size_below("feed_forward_length", FEED_FORWARD)
+    }
+
+    /// Keys that a query sees. 0 stands for all. Files from before the key existed lack it, and only the 4k models among
+    /// them have a window.
+    pub(crate) fn sliding_window(&self, n_ctx_train: usize, long_rope: bool) -> Result<Option<usize>, ModelError> {
+        let stated = self.find_positions("attention.sliding_window")?;
+        let of_4k = (n_ctx_train == 4096 && !long_rope).then_some(WINDOW_4K);
+        Ok(stated.map_or(of_4k, |window| Some(window).filter(|&w| w > 0)))
+    }
+
+    /// Experts: enough to pick from, and as many picked as the router picks.
+    pub(crate) fn expert_count(&self) -> Result<usize, ModelError> {
+        const USED: &str = "expert_used_count";
+        let n_expert = self.size_below("expert_count", EXPERTS)?;
+        if n_expert < Experts::USED {
+            return Err(self.wrong("expert_count", n_expert, format!("must be {} or more", Experts::USED)));
+        }
+        let used = self.size_below(USED, EXPERTS)?;
+        if used != Experts::USED {
+            return Err(self.wrong(USED, used, format!("must be {}, as sparsemixer picks", Experts::USED)));
+        }
+        Ok(n_expert)
     }
 
     /// Query heads, key heads, and the size of a head.

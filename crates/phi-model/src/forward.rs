@@ -2,8 +2,9 @@ use phi_kernels::{Activations, Kernels};
 use phi_memory::Live;
 use phi_tensor::{Matrix, Tensor, TokenId};
 
+use crate::experts::Room;
 use crate::{Decoder, Factors, FfnWeights, GateUpWeights, KvLayer, Linear, Model, NormWeights, QkvWeights, Scratch};
-use crate::{Pairs, Sizes, State};
+use crate::{Pairs, Sizes, State, UpWeights};
 
 /// One batch of tokens behind what is cached.
 #[derive(Clone, Copy, Debug)]
@@ -34,8 +35,8 @@ pub struct Pass<'a> {
 ///     x += Wo · attention(rope(Wqkv · h)) + Wdown · gelu(Wup · h)
 /// ```
 ///
-/// Matrices may have biases, and norms be of either kind. Embeddings, scores and logits have factors, which are usually 1,
-/// `1 / √head_dim` and 1.
+/// The feed-forward may be two of many experts for each token ([`crate::ExpertWeights`]). Matrices may have biases, and
+/// norms be of either kind. Embeddings, scores and logits have factors, which are usually 1, `1 / √head_dim` and 1.
 ///
 /// # Panics
 /// When the tokens do not fit the state's batch or context, or are not in the vocabulary.
@@ -73,8 +74,8 @@ pub fn forward<'s>(model: &Model, s: &'s mut State<Live>, k: &Kernels, pass: Pas
         wq.add_bias(k, q);
         wk.add_bias(k, key);
         wv.add_bias(k, value);
-        if layer.ffn_norm.is_none() {
-            layer.ffn_up.apply(k, d, normed, up, gate);
+        if let (None, FfnWeights::Dense { up: wup, .. }) = (&layer.ffn_norm, &layer.ffn) {
+            wup.apply(k, d, normed, up, gate);
         }
         let rotate = match d.rope.pairs {
             Pairs::Halves => Kernels::rope,
@@ -90,9 +91,19 @@ pub fn forward<'s>(model: &Model, s: &'s mut State<Live>, k: &Kernels, pass: Pas
 
         if let Some(ffn_norm) = &layer.ffn_norm {
             ffn_norm.apply(k, d, x, xb);
-            layer.ffn_up.apply(k, d, k.quantize(xb, d.n_embd, codes, sides), up, gate);
         }
-        layer.ffn_down.rows().add(k, k.quantize(gate, d.n_ff, codes, sides), x);
+        match &layer.ffn {
+            FfnWeights::Dense { up: wup, down } => {
+                if layer.ffn_norm.is_some() {
+                    wup.apply(k, d, k.quantize(xb, d.n_embd, codes, sides), up, gate);
+                }
+                down.rows().add(k, k.quantize(gate, d.n_ff, codes, sides), x);
+            }
+            FfnWeights::Experts(experts) => {
+                let routing = s.routing.as_mut().expect("it was planned for this decoder");
+                experts.add(k, d, xb, Room { routing, gate, codes, sides }, x);
+            }
+        }
     }
 
     // Only the rows whose logits are wanted go through the head, the largest matrix of all.
@@ -125,19 +136,19 @@ impl NormWeights<Tensor> {
     }
 }
 
-impl FfnWeights<Tensor> {
+impl UpWeights<Tensor> {
     /// `gate = silu(Wgate · normed) ⊙ Wup · normed`, or `gelu(Wup · normed)`, or `gegelu(Wgate · normed, Wup · normed)`
     fn apply(&self, k: &Kernels, d: &Decoder, normed: Activations<'_>, up: &mut [f32], gate: &mut [f32]) {
         match self {
-            FfnWeights::Silu(gate_up) => {
+            UpWeights::Silu(gate_up) => {
                 let (wgate, wup) = gate_up.matrices(d.n_ff);
                 k.matmul_silu(wgate, wup, normed, gate);
             }
-            FfnWeights::Gelu(rows) => {
+            UpWeights::Gelu(rows) => {
                 rows.rows().set(k, normed, gate);
                 k.gelu(gate);
             }
-            FfnWeights::GeGelu { limit, gate_up } => {
+            UpWeights::GeGelu { limit, gate_up } => {
                 let (wgate, wup) = (gate_up.slice_rows(0, d.n_ff), gate_up.slice_rows(d.n_ff, d.n_ff));
                 k.matmul_each([(wgate.weight, &mut *gate), (wup.weight, &mut *up)], normed);
                 wgate.add_bias(k, gate);

@@ -15,18 +15,20 @@
 pub mod arch;
 mod decoder;
 mod error;
+mod experts;
 mod forward;
 mod model;
 mod rope;
 mod state;
 mod weights;
 
-pub use decoder::{Biases, Branches, Decoder, FeedForward, GateUp, Head, LIMITS, Norm, Qkv, Scales, Sparse};
+pub use decoder::{Biases, Branches, Decoder, Experts, FeedForward, GateUp, Head, LIMITS, Norm, Qkv, Scales, Sparse};
 pub use error::{ModelError, TensorProblem};
 pub use forward::{Pass, forward};
 pub use model::Model;
 pub use rope::{Factors, LongRope, Pairs, Rope};
-pub use state::{KvLayer, Scratch, Sizes, State};
+pub use state::{KvLayer, Routing, Scratch, Sizes, State};
 pub use weights::{
-    FfnWeights, GateUpWeights, Layer, Linear, NormWeights, QkvWeights, RopeFactors, TensorSpec, Weights,
+    ExpertWeights, FfnWeights, GateUpWeights, Layer, Linear, NormWeights, QkvWeights, RopeFactors, TensorSpec,
+    UpWeights, Weights,
 };

@@ -2,7 +2,7 @@ use phi_kernels::Activations;
 use phi_memory::{Live, OutOfMemory, Planned, Row, Slots, Spec, slots};
 use phi_tensor::DType;
 
-use crate::Decoder;
+use crate::{Decoder, Experts};
 
 /// What a run chooses: everything about its memory that the model does not fix.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,6 +54,24 @@ slots! {
 }
 
 slots! {
+    /// What a router and the experts it picks write, where a layer has them.
+    pub struct Routing {
+        /// Scores of the router, `[n_batch, n_expert]`.
+        scores: f32,
+        /// The experts of each token, `[n_batch, 2]`.
+        picks: u32,
+        /// How much each of them counts, `[n_batch, 2]`.
+        shares: f32,
+        /// Tokens of one expert, `[n_batch]`.
+        members: u32,
+        /// How much it counts for each, `[n_batch]`.
+        member_shares: f32,
+        /// What it is given, then what it gives, `[n_batch, n_embd]`.
+        rows: f32,
+    }
+}
+
+slots! {
     /// One layer's cache.
     pub struct KvLayer {
         /// Rotated keys, `[n_head_kv, n_ctx, head_dim]`, packed as `k_type`.
@@ -69,6 +87,8 @@ pub struct State<S: Slots> {
     pub sizes: Sizes,
     /// Buffers of one batch.
     pub scratch: Scratch<S>,
+    /// What routing takes, where there are experts.
+    pub routing: Option<Routing<S>>,
     /// Caches, first layer to last.
     pub kv: Vec<KvLayer<S>>,
 }
@@ -104,6 +124,14 @@ impl State<Planned> {
                 sin: rows("sin", d.rope.n_rot / 2),
                 logits: Spec::new("logits", &[n_logits, d.n_vocab]),
             },
+            routing: d.experts().map(|Experts { n_expert, .. }| Routing {
+                scores: Spec::new("routing.scores", &[n_batch, n_expert]),
+                picks: Spec::new("routing.picks", &[n_batch, Experts::USED]),
+                shares: Spec::new("routing.shares", &[n_batch, Experts::USED]),
+                members: Spec::new("routing.members", &[n_batch]),
+                member_shares: Spec::new("routing.member_shares", &[n_batch]),
+                rows: Spec::new("routing.rows", &[n_batch, d.n_embd]),
+            }),
             kv: (0..d.n_layer)
                 .map(|i| KvLayer { k: cache(format!("kv.k.{i}"), k_type), v: cache(format!("kv.v.{i}"), v_type) })
                 .collect(),
@@ -112,7 +140,8 @@ impl State<Planned> {
 
     /// The memory table.
     pub fn rows(&self) -> Vec<Row> {
-        self.scratch.rows().into_iter().chain(self.kv.iter().flat_map(KvLayer::rows)).collect()
+        let routing = self.routing.iter().flat_map(Routing::rows);
+        self.scratch.rows().into_iter().chain(routing).chain(self.kv.iter().flat_map(KvLayer::rows)).collect()
     }
 
     /// Allocates exactly what the table says.
@@ -120,6 +149,7 @@ impl State<Planned> {
         Ok(State {
             sizes: self.sizes,
             scratch: self.scratch.allocate()?,
+            routing: self.routing.as_ref().map(Routing::allocate).transpose()?,
             kv: self.kv.iter().map(KvLayer::allocate).collect::<Result<_, _>>()?,
         })
     }

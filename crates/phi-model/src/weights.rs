@@ -1,6 +1,6 @@
 use phi_tensor::{Role, Shape};
 
-use crate::{Biases, Branches, Decoder, FeedForward, GateUp, Head, Norm, Qkv, Rope};
+use crate::{Biases, Branches, Decoder, Experts, FeedForward, GateUp, Head, Norm, Qkv, Rope};
 
 /// Every tensor of a decoder, at one of its stages: `Weights<TensorSpec>` is what is needed, `Weights<Tensor>` what was
 /// found. They are one struct, so they cannot disagree.
@@ -31,10 +31,8 @@ pub struct Layer<T> {
     pub attn_output: Linear<T>,
     /// Norm before the feed-forward, unless that of attention serves both.
     pub ffn_norm: Option<NormWeights<T>>,
-    /// What the activation function is applied to.
-    pub ffn_up: FfnWeights<T>,
-    /// Projection back, `[n_embd, n_ff]`.
-    pub ffn_down: Linear<T>,
+    /// The feed-forward.
+    pub ffn: FfnWeights<T>,
 }
 
 /// A matrix, and a value for each of its rows where the decoder adds one.
@@ -65,9 +63,36 @@ pub enum QkvWeights<T> {
     Split { q: Linear<T>, k: Linear<T>, v: Linear<T> },
 }
 
-/// What the activation function of the feed-forward is applied to.
+/// The feed-forward.
 #[derive(Clone, Debug)]
 pub enum FfnWeights<T> {
+    /// The same for every token.
+    Dense {
+        /// What the activation function is applied to.
+        up: UpWeights<T>,
+        /// Projection back, `[n_embd, n_ff]`.
+        down: Linear<T>,
+    },
+    /// For each token some of many.
+    Experts(ExpertWeights<T>),
+}
+
+/// Experts: matrices in stacks.
+#[derive(Clone, Debug)]
+pub struct ExpertWeights<T> {
+    /// Rows of scores, `[n_expert, n_embd]`.
+    pub router: T,
+    /// Gate rows, `[n_expert, n_ff, n_embd]`.
+    pub gate: T,
+    /// Up rows, `[n_expert, n_ff, n_embd]`.
+    pub up: T,
+    /// Projections back, `[n_expert, n_embd, n_ff]`.
+    pub down: T,
+}
+
+/// What the activation function of the feed-forward is applied to.
+#[derive(Clone, Debug)]
+pub enum UpWeights<T> {
     /// Gate and up rows.
     Silu(GateUpWeights<T>),
     /// `[n_ff, n_embd]`
@@ -134,7 +159,7 @@ impl Weights<TensorSpec> {
                 Head::Tied => None,
             },
             output_bias: match d.biases {
-                Biases::All => Some(global(Role::OutputBias, Shape::vector(d.n_vocab))),
+                Biases::All | Biases::Head => Some(global(Role::OutputBias, Shape::vector(d.n_vocab))),
                 Biases::Layers | Biases::None => None,
             },
         }
@@ -150,9 +175,11 @@ impl Layer<TensorSpec> {
                 Biases::All | Biases::Layers => {
                     Some(TensorSpec { role: bias, layer: Some(layer), shape: Shape::vector(rows) })
                 }
-                Biases::None => None,
+                Biases::Head | Biases::None => None,
             },
         };
+        let stack = |role, n, rows, cols| TensorSpec { role, layer: Some(layer), shape: Shape::stack(n, rows, cols) };
+        let dense = |up| FfnWeights::Dense { up, down: linear(Role::FfnDown, Role::FfnDownBias, d.n_embd, d.n_ff) };
         let (q, kv) = (d.q_width(), d.kv_width());
         Layer {
             attn_norm: NormWeights::of(d, Role::AttnNorm, Role::AttnNormBias, Some(layer)),
@@ -169,21 +196,26 @@ impl Layer<TensorSpec> {
                 Branches::InTurn => Some(NormWeights::of(d, Role::FfnNorm, Role::FfnNormBias, Some(layer))),
                 Branches::Parallel => None,
             },
-            ffn_up: match d.feed_forward {
+            ffn: match d.feed_forward {
                 FeedForward::Silu(GateUp::Fused) => {
-                    FfnWeights::Silu(GateUpWeights::Fused(matrix(Role::FfnUp, 2 * d.n_ff, d.n_embd)))
+                    dense(UpWeights::Silu(GateUpWeights::Fused(matrix(Role::FfnUp, 2 * d.n_ff, d.n_embd))))
                 }
-                FeedForward::Silu(GateUp::Split) => FfnWeights::Silu(GateUpWeights::Split {
+                FeedForward::Silu(GateUp::Split) => dense(UpWeights::Silu(GateUpWeights::Split {
                     gate: matrix(Role::FfnGate, d.n_ff, d.n_embd),
                     up: matrix(Role::FfnUp, d.n_ff, d.n_embd),
-                }),
-                FeedForward::Gelu => FfnWeights::Gelu(linear(Role::FfnUp, Role::FfnUpBias, d.n_ff, d.n_embd)),
+                })),
+                FeedForward::Gelu => dense(UpWeights::Gelu(linear(Role::FfnUp, Role::FfnUpBias, d.n_ff, d.n_embd))),
                 FeedForward::GeGelu { limit } => {
                     let gate_up = linear(Role::FfnUp, Role::FfnUpBias, 2 * d.n_ff, d.n_embd);
-                    FfnWeights::GeGelu { limit, gate_up }
+                    dense(UpWeights::GeGelu { limit, gate_up })
                 }
+                FeedForward::Experts(Experts { n_expert, .. }) => FfnWeights::Experts(ExpertWeights {
+                    router: matrix(Role::FfnGateInp, n_expert, d.n_embd),
+                    gate: stack(Role::FfnGateExps, n_expert, d.n_ff, d.n_embd),
+                    up: stack(Role::FfnUpExps, n_expert, d.n_ff, d.n_embd),
+                    down: stack(Role::FfnDownExps, n_expert, d.n_embd, d.n_ff),
+                }),
             },
-            ffn_down: linear(Role::FfnDown, Role::FfnDownBias, d.n_embd, d.n_ff),
         }
     }
 }
@@ -229,18 +261,31 @@ impl<T> Layer<T> {
             },
             attn_output: self.attn_output.try_map(f)?,
             ffn_norm: self.ffn_norm.as_ref().map(|norm| norm.try_map(f)).transpose()?,
-            ffn_up: match &self.ffn_up {
-                FfnWeights::Silu(GateUpWeights::Fused(gate_up)) => FfnWeights::Silu(GateUpWeights::Fused(f(gate_up)?)),
-                FfnWeights::Silu(GateUpWeights::Split { gate, up }) => {
-                    FfnWeights::Silu(GateUpWeights::Split { gate: f(gate)?, up: f(up)? })
-                }
-                FfnWeights::Gelu(up) => FfnWeights::Gelu(up.try_map(f)?),
-                FfnWeights::GeGelu { limit, gate_up } => {
-                    FfnWeights::GeGelu { limit: *limit, gate_up: gate_up.try_map(f)? }
-                }
+            ffn: match &self.ffn {
+                FfnWeights::Dense { up, down } => FfnWeights::Dense { up: up.try_map(f)?, down: down.try_map(f)? },
+                FfnWeights::Experts(experts) => FfnWeights::Experts(experts.try_map(f)?),
             },
-            ffn_down: self.ffn_down.try_map(f)?,
         })
+    }
+}
+
+impl<T> UpWeights<T> {
+    fn try_map<U, E>(&self, f: &mut impl FnMut(&T) -> Result<U, E>) -> Result<UpWeights<U>, E> {
+        Ok(match self {
+            UpWeights::Silu(GateUpWeights::Fused(gate_up)) => UpWeights::Silu(GateUpWeights::Fused(f(gate_up)?)),
+            UpWeights::Silu(GateUpWeights::Split { gate, up }) => {
+                UpWeights::Silu(GateUpWeights::Split { gate: f(gate)?, up: f(up)? })
+            }
+            UpWeights::Gelu(up) => UpWeights::Gelu(up.try_map(f)?),
+            UpWeights::GeGelu { limit, gate_up } => UpWeights::GeGelu { limit: *limit, gate_up: gate_up.try_map(f)? },
+        })
+    }
+}
+
+impl<T> ExpertWeights<T> {
+    fn try_map<U, E>(&self, f: &mut impl FnMut(&T) -> Result<U, E>) -> Result<ExpertWeights<U>, E> {
+        let ExpertWeights { router, gate, up, down } = self;
+        Ok(ExpertWeights { router: f(router)?, gate: f(gate)?, up: f(up)?, down: f(down)? })
     }
 }
 

@@ -76,11 +76,11 @@ impl Need {
         self.total() - self.kv
     }
 
-    /// What a token reads at the end of the context: all weights, but of an embedding that is not the head one row; and
-    /// the cache of one sequence.
+    /// What a token reads at the end of the context: all weights, but of an embedding that is not the head one row, and of
+    /// experts those that it uses; and the cache of one sequence.
     pub fn token_bytes(&self) -> u64 {
         let unread = if self.parts.tied { 0 } else { self.parts.embedding };
-        self.weights - unread + self.kv_per_token * self.n_ctx as u64
+        self.weights - self.parts.idle - unread + self.kv_per_token * self.n_ctx as u64
     }
 
     /// Whether it goes into so many bytes.

@@ -47,6 +47,12 @@ struct Stored {
     dtype: DType,
 }
 
+impl Stored {
+    fn is_experts(&self) -> bool {
+        names::role(&self.name).is_some_and(|(role, _)| role.is_experts())
+    }
+}
+
 /// Where what is known of a model comes from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Source {
@@ -96,6 +102,8 @@ pub struct Weights {
     pub head: u64,
     /// Each layer's.
     pub layers: Vec<u64>,
+    /// Those of the experts that one token does not use.
+    pub idle: u64,
     /// By type: tensors, and their bytes; the largest part first.
     pub types: Vec<(DType, usize, u64)>,
     /// Whether the embedding is the head.
@@ -119,8 +127,9 @@ impl Subject {
             Some(Value::Array(Array::String(tokens))) => tokens.len(),
             _ => 0,
         };
+        let n_expert = decoder.experts().map_or(0, |experts| experts.n_expert);
         let facts =
-            Facts { n_layer: decoder.n_layer, n_head: decoder.n_head, n_head_kv: decoder.n_head_kv, n_expert: 0 };
+            Facts { n_layer: decoder.n_layer, n_head: decoder.n_head, n_head_kv: decoder.n_head_kv, n_expert };
         let stored = header.tensors.iter().map(|t| Stored {
             name: t.name.clone(),
             layer: names::layer(&t.name),
@@ -151,16 +160,16 @@ impl Subject {
         // The same header as the file would have, so that nothing is understood twice.
         let mut file = model.blueprint(FileType::F16);
         let facts = Facts::of(&file);
-        let plain = |shape: &Shape| if shape.dims().len() == 1 { DType::F32 } else { DType::F16 };
+        let plain = |t: &phi_convert::Tensor| if t.stays_f32() { DType::F32 } else { DType::F16 };
         for t in model.tensors() {
-            file.tensor(&t.name, plain(&t.shape), t.shape);
+            file.tensor(&t.name, plain(t), t.shape);
         }
         let decoder = arch::decoder(&Header::parse_start(&file.header_bytes(), file.file_bytes())?)?;
         let stored = model.tensors().iter().map(|t| Stored {
             name: t.name.clone(),
             layer: t.layer,
             shape: t.shape,
-            dtype: plain(&t.shape),
+            dtype: plain(t),
         });
         Ok(Subject {
             name: name.into(),
@@ -202,6 +211,7 @@ impl Subject {
             embedding: 0,
             head: 0,
             layers: vec![0; self.decoder.n_layer],
+            idle: 0,
             types: Vec::new(),
             tied: true,
         };
@@ -210,6 +220,9 @@ impl Subject {
             // Sizes that do not fit were refused when the header was read; the rules choose types that fit the rows.
             let bytes = row.and_then(|row| row.checked_mul(tensor.shape.rows())).unwrap_or(u64::MAX);
             weights.bytes = weights.bytes.saturating_add(bytes);
+            if let (Some(experts), true) = (self.decoder.experts(), tensor.is_experts()) {
+                weights.idle = weights.idle.saturating_add(experts.idle(bytes));
+            }
             match tensor.layer {
                 Some(layer) if layer < weights.layers.len() => weights.layers[layer] += bytes,
                 Some(_) => {}

@@ -33,7 +33,7 @@ pub use peak::Peaks;
 pub use phi_gguf::{Gguf, Limit};
 pub use phi_kernels::Isa;
 pub use phi_memory::{Available, OutOfMemory, Residency, Row, Source, resident, swap_bytes};
-pub use phi_model::{Factors, ModelError};
+pub use phi_model::{Experts, Factors, ModelError};
 pub use phi_tensor::{Bytes, DType, TokenId};
 pub use phi_text::{Message, Special, TextError, Tokenizer};
 pub use plan::{FactorChoice, Plan, RunOptions};

@@ -36,6 +36,14 @@ pub enum Role {
     FfnUp,
     /// Down rows, `[n_embd, n_ff]`.
     FfnDown,
+    /// Rows of the router, one for each expert, `[n_expert, n_embd]`.
+    FfnGateInp,
+    /// Gate rows of all experts, `[n_expert, n_ff, n_embd]`.
+    FfnGateExps,
+    /// Up rows of all experts, `[n_expert, n_ff, n_embd]`.
+    FfnUpExps,
+    /// Down rows of all experts, `[n_expert, n_embd, n_ff]`.
+    FfnDownExps,
     /// Bias of [`Role::OutputNorm`], `[n_embd]`.
     OutputNormBias,
     /// Bias of [`Role::Output`], `[n_vocab]`.
@@ -58,4 +66,11 @@ pub enum Role {
     FfnUpBias,
     /// Bias of [`Role::FfnDown`], `[n_embd]`.
     FfnDownBias,
+}
+
+impl Role {
+    /// Whether it is a stack of matrices, one for each expert, of which a token uses few.
+    pub fn is_experts(self) -> bool {
+        matches!(self, Role::FfnGateExps | Role::FfnUpExps | Role::FfnDownExps)
+    }
 }

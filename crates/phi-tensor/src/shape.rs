@@ -41,6 +41,14 @@ impl Shape {
         Shape::new(&[rows as u64, cols as u64]).expect("sizes that were checked make a shape")
     }
 
+    /// `[n, rows, cols]`: a stack of `n` matrices.
+    ///
+    /// # Panics
+    /// When one of them is zero or the product overflows: sizes of our own are checked where they are read.
+    pub fn stack(n: usize, rows: usize, cols: usize) -> Shape {
+        Shape::new(&[n as u64, rows as u64, cols as u64]).expect("sizes that were checked make a shape")
+    }
+
     /// The dimensions, slowest first.
     pub fn dims(&self) -> &[u64] {
         &self.dims[..self.n_dims]

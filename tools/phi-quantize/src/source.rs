@@ -68,8 +68,7 @@ impl Source {
         let mut all: Vec<Stored> = match self {
             Source::Folder(model) => {
                 let stored = |(index, t): (usize, &phi_convert::Tensor)| {
-                    // As everywhere: norms and factors are small, and everything passes through them.
-                    let kept = if t.shape.dims().len() == 1 { DType::F32 } else { t.dtype };
+                    let kept = if t.stays_f32() { DType::F32 } else { t.dtype };
                     let (name, layer, shape, dtype) = (t.name.clone(), t.layer, t.shape, t.dtype);
                     Stored { name, layer, shape, dtype, kept, part: 0, index }
                 };

@@ -3,6 +3,7 @@
 mod phi2;
 mod phi3;
 mod phi3small;
+mod phimoe;
 
 use phi_gguf::Value;
 use phi_tensor::{Role, Shape};
@@ -35,9 +36,9 @@ pub struct Want {
     pub role: Role,
     /// In which layer.
     pub layer: Option<usize>,
-    /// Its name in the folder.
+    /// Its name in the folder. Where it is a stack of tensors, one for each expert, theirs, with `*` for the number.
     pub source: String,
-    /// Its shape there, which stays.
+    /// Its shape there, which stays; of a stack that of all.
     pub shape: Shape,
     /// Where its rows lie there.
     pub rows: Rows,
@@ -46,6 +47,17 @@ pub struct Want {
 impl Want {
     fn of(role: Role, layer: Option<usize>, source: impl Into<String>, shape: Shape) -> Want {
         Want { role, layer, source: source.into(), shape, rows: Rows::InOrder }
+    }
+
+    /// The tensors of the folder that it is made of, first to last: names, and the shape that all of them have.
+    pub(crate) fn parts(&self) -> (Vec<String>, Shape) {
+        match (self.source.split_once('*'), self.shape.dims()) {
+            (Some((before, after)), &[n, rows, cols]) => {
+                let names = (0..n).map(|i| format!("{before}{i}{after}")).collect();
+                (names, Shape::new(&[rows, cols]).expect("a part of a shape is a shape"))
+            }
+            _ => (vec![self.source.clone()], self.shape),
+        }
     }
 }
 
@@ -65,7 +77,7 @@ fn longrope(config: &Config, longrope: &Longrope, n_rot: u32) -> Result<Vec<(Rol
     lists.into_iter().map(made).collect()
 }
 
-/// The sizes of a model whose heads share its width.
+/// The sizes of a model, and of its heads.
 struct Heads {
     n_embd: u32,
     n_head: u32,
@@ -74,7 +86,17 @@ struct Heads {
 }
 
 impl Heads {
+    /// Whose size follows from the width.
     fn of(config: &Config) -> Result<Heads> {
+        Heads::sized(config, None)
+    }
+
+    /// Whose size the config may say.
+    fn stated(config: &Config) -> Result<Heads> {
+        Heads::sized(config, config.find_size("head_dim", config::WIDTH)?)
+    }
+
+    fn sized(config: &Config, head_dim: Option<u32>) -> Result<Heads> {
         let n_embd = config.size("hidden_size", config::WIDTH)?;
         let n_head = config.size("num_attention_heads", config::HEADS)?;
         let n_head_kv = config.find_size("num_key_value_heads", config::HEADS)?.unwrap_or(n_head);
@@ -82,10 +104,10 @@ impl Heads {
             let want = format!("a divisor of num_attention_heads = {n_head}");
             return Err(config.misfit("num_key_value_heads", n_head_kv, want));
         }
-        if n_embd % n_head != 0 {
+        if head_dim.is_none() && n_embd % n_head != 0 {
             return Err(config.misfit("num_attention_heads", n_head, format!("a divisor of hidden_size = {n_embd}")));
         }
-        Ok(Heads { n_embd, n_head, n_head_kv, head_dim: n_embd / n_head })
+        Ok(Heads { n_embd, n_head, n_head_kv, head_dim: head_dim.unwrap_or(n_embd / n_head) })
     }
 }
 
@@ -98,7 +120,7 @@ trait Architecture: Sync {
     fn layout(&self, config: &Config) -> Result<Layout>;
 }
 
-const ALL: &[&dyn Architecture] = &[&phi2::Phi2, &phi3::Phi3, &phi3small::Phi3Small];
+const ALL: &[&dyn Architecture] = &[&phi2::Phi2, &phi3::Phi3, &phi3small::Phi3Small, &phimoe::PhiMoe];
 
 impl Layout {
     /// What the config describes. No weights are needed for it.

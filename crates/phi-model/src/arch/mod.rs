@@ -5,6 +5,7 @@ mod llama;
 mod phi2;
 mod phi3;
 mod phi3small;
+mod phimoe;
 
 use phi_gguf::{Header, printable};
 
@@ -20,7 +21,8 @@ pub trait Architecture: Sync {
 }
 
 /// Every architecture.
-pub const ALL: &[&dyn Architecture] = &[&llama::Llama, &phi2::Phi2, &phi3::Phi3, &phi3small::Phi3Small];
+pub const ALL: &[&dyn Architecture] =
+    &[&llama::Llama, &phi2::Phi2, &phi3::Phi3, &phi3small::Phi3Small, &phimoe::PhiMoe];
 
 /// The decoder that a header describes.
 pub fn decoder(header: &Header) -> Result<Decoder, ModelError> {

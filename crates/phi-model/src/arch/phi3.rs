@@ -12,9 +12,6 @@ use crate::{Biases, Branches, Decoder, FeedForward, ModelError, Norm, Rope, Scal
 
 pub(super) struct Phi3;
 
-/// Window of the 4k models, whose first files do not say it.
-const WINDOW_4K: usize = 2047;
-
 impl Architecture for Phi3 {
     fn names(&self) -> &'static [&'static str] {
         &["phi3"]
@@ -38,7 +35,7 @@ impl Architecture for Phi3 {
             n_ff: keys.feed_forward_length()?,
             n_ctx_train,
             norm_eps: keys.number("attention.layer_norm_rms_epsilon", f32::MIN_POSITIVE..=1.0)?,
-            window: window(&keys, n_ctx_train, long.is_some())?,
+            window: keys.sliding_window(n_ctx_train, long.is_some())?,
             sparse: None,
             scales: Scales::usual(head_dim),
             rope: Rope { long, ..Rope::plain(keys.rope_dimension_count(head_dim)?, keys.freq_base()?) },
@@ -51,11 +48,4 @@ impl Architecture for Phi3 {
             masked: Vec::new(),
         })
     }
-}
-
-/// 0 stands for none. Files from before the key existed lack it, and only the 4k models among them have a window.
-fn window(keys: &Keys<'_>, n_ctx_train: usize, long_rope: bool) -> Result<Option<usize>, ModelError> {
-    let stated = keys.find_positions("attention.sliding_window")?;
-    let of_4k = (n_ctx_train == 4096 && !long_rope).then_some(WINDOW_4K);
-    Ok(stated.map_or(of_4k, |window| Some(window).filter(|&w| w > 0)))
 }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use phi_cli::{Align, Table};
 use phi_plan::{Asked, Error, Need, OnCard, Quant, Source, Verdict, fit};
-use phi_runtime::{DType, Residency};
+use phi_runtime::{DType, Experts, Residency};
 
 use super::table::{CONTEXTS, short};
 use super::{MIB, Question, mib, spaced};
@@ -180,6 +180,10 @@ fn parts(question: &Question, verbose: bool) -> Result<String, Error> {
     row("total", need.total(), "", format!("of which {} cannot be reclaimed", exact(need.anonymous())));
     let per_token = need.kv_per_token as f64 * asked.sequences as f64 / MIB;
     row("at start", need.at_start(), "", format!("KV grows {per_token:.3} MiB per token"));
+    if let Some(experts) = subject.decoder.experts() {
+        let used = format!("of the weights, with {} of {} experts", Experts::USED, experts.n_expert);
+        row("read for a token", need.weights - need.parts.idle, "", used);
+    }
     let mut out = table.to_string();
     if verbose {
         let mut buffers = Table::new([
