@@ -51,6 +51,15 @@ fn keys_that_lie_have_their_answer() {
         ("phi3small-8k", sparse("stride"), u32::MAX.into(), "exceeds 1048576"),
         ("phi3small-8k", sparse("head_shift"), u32::MAX.into(), "exceeds 1048576"),
         ("phi3small-128k", "phi3small.rope.scaling.original_context_length".into(), 1_u32.into(), "must be 2 or more"),
+        ("phimoe", "phimoe.expert_count".into(), 0_u32.into(), "0, must not be 0"),
+        ("phimoe", "phimoe.expert_count".into(), 1_u32.into(), "1, must be 2 or more"),
+        ("phimoe", "phimoe.expert_count".into(), 9_u32.into(), "blk.0.ffn_gate_inp.weight"),
+        ("phimoe", "phimoe.expert_count".into(), u32::MAX.into(), "4294967295, exceeds 1024"),
+        ("phimoe", "phimoe.expert_used_count".into(), 3_u32.into(), "3, must be 2, as sparsemixer picks"),
+        ("phimoe", "phimoe.router_jitter_noise".into(), f32(f32::NAN), "NaN, must be finite"),
+        ("phimoe", "phimoe.router_jitter_noise".into(), f32(-0.01), "-0.01, must be finite"),
+        ("phimoe", "phimoe.feed_forward_length".into(), 64_u32.into(), "shape [8, 32, 64], expected [8, 64, 64]"),
+        ("phimoe", "phimoe.attention.layer_norm_rms_epsilon".into(), f32(0.0), "must be finite, from"),
         ("llama", "llama.expert_count".into(), 8_u32.into(), "8, must be 0"),
         ("llama", "llama.rope.scaling.type".into(), "yarn".into(), "yarn, must be \"linear\" or \"none\""),
         ("llama", "llama.attention.layer_norm_rms_epsilon".into(), f32(2.0), "must be finite"),
@@ -125,6 +134,24 @@ fn blocks_may_be_all_or_none() {
     assert!(logits("dense_interval", 0) != logits("dense_interval", 2));
 }
 
+/// Files of others do not say how far the router looks: then it is as far as in the published models. And it matters.
+#[test]
+fn the_band_of_the_router_is_the_published_one() {
+    let tokens = ids(&Oracle::load("phimoe").cases[0].tokens);
+    let logits = |bytes: Vec<u8>| {
+        all_logits(&Engine::from_bytes(bytes.into()).expect("the keys are right"), &tokens, &exact(64))
+    };
+    let jitter = |jitter: f32| logits(with_keys("phimoe", &[("phimoe.router_jitter_noise", Value::F32(jitter))]));
+    // A key of another name is no key.
+    let mut bytes = with_keys("phimoe", &[]);
+    let key = b"phimoe.router_jitter_noise";
+    let at = bytes.windows(key.len()).position(|window| window == key).expect("our own files have it");
+    bytes[at + key.len() - 1] = b'_';
+    let unsaid = logits(bytes);
+    assert!(unsaid == jitter(0.01));
+    assert!(unsaid != jitter(0.0) && unsaid != jitter(0.02));
+}
+
 /// A token that must not come does not, however hot the sampling.
 #[test]
 fn masked_tokens_never_come() {
@@ -145,7 +172,7 @@ fn masked_tokens_never_come() {
 /// The memory table is the allocation, whichever buffers an architecture has.
 #[test]
 fn every_buffer_is_in_the_plan() {
-    for name in ["phi2", "phi3small-8k", "llama"] {
+    for name in ["phi2", "phi3small-8k", "phimoe", "llama"] {
         let converted = Converted::from(&Oracle::load(name).source(), "F32");
         let model = Model::bind(&Gguf::open(&converted.path()).expect("our own file opens")).expect("it is a model");
         let sizes = Sizes { n_ctx: 600, n_batch: 40, n_logits: 1, k_type: DType::F16, v_type: DType::F16 };

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use phi_runtime::{Bytes, DType, Engine, Plan, Residency, RunOptions, Sampler, Sampling, TokenId, resident};
 use phi_testkit::{TinyPhi3, run_cases};
+use phi_tests::fixture;
 use phi_tests::heap::{self, Counting};
+use phi_tests::models::Converted;
 
 #[global_allocator]
 static HEAP: Counting = Counting;
@@ -29,9 +31,12 @@ fn tokens_allocate_nothing() {
     let all = Sampling { top_k: 0, top_p: 1.0, min_p: 0.0, temp: 2.0, ..penalized.clone() };
     let samplings =
         [("greedy", Sampling::greedy()), ("sampled", Sampling::default()), ("penalized", penalized), ("all", all)];
-    let engines =
-        [("phi-tiny, Q8_0", phi_tiny()), ("tiny, F32", tiny(&TinyPhi3 { n_ctx: 1024, ..TinyPhi3::default() }))];
-    let caches = [DType::F16, DType::Q8_0];
+    let engines = [
+        ("phi-tiny, Q8_0", phi_tiny()),
+        ("tiny, F32", tiny(&TinyPhi3 { n_ctx: 1024, ..TinyPhi3::default() })),
+        ("experts, Q8_0", Converted::from(&fixture("phimoe-slim"), "Q8_0").engine()),
+    ];
+    let caches = [DType::F16, DType::Q8_0, DType::F16];
     let cases = engines.iter().zip(caches).flat_map(|((name, engine), kv)| {
         [1, 2].map(|threads| (format!("{name}, {threads} threads, cache {kv}"), (engine, kv, threads)))
     });
@@ -68,7 +73,7 @@ fn tokens_allocate_nothing() {
         }
         Ok(())
     });
-    assert_eq!(n, 4);
+    assert_eq!(n, 6);
 }
 
 fn the_cache_becomes_resident_as_it_fills() {

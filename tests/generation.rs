@@ -8,7 +8,7 @@ use phi_tests::models::{Converted, Oracle, all_logits, exact, ids, max_differenc
 /// Logits are below 6 in magnitude; two orders of summing f32 differ by some 1e-5 (tests/fixtures/README.md).
 const TOLERANCE: f32 = 1e-4;
 
-const FIXTURES: [&str; 10] = [
+const FIXTURES: [&str; 12] = [
     "llama",
     "llama-factors",
     "phi2",
@@ -19,6 +19,8 @@ const FIXTURES: [&str; 10] = [
     "phi3-sharded",
     "phi3small-8k",
     "phi3small-128k",
+    "phimoe",
+    "phimoe-slim",
 ];
 
 /// Those of transformers, and of Phi-3-small those that its equations give.
@@ -78,20 +80,22 @@ fn batches_do_not_show() {
 
 #[test]
 fn crossing_the_original_context_equals_transformers() {
-    let oracle = Oracle::load("phi3-longrope");
-    let engine = Converted::from(&oracle.folder, "F32").engine();
-    assert!(!oracle.generations.is_empty());
-    for greedy in &oracle.generations {
-        for n_batch in [1, 64, 512] {
-            let options = RunOptions { n_batch, all_logits: false, ..exact(512) };
-            let got = continuation(&engine, &options, &greedy.prompt, greedy.output_ids.len());
-            assert_eq!(got, greedy.output_ids, "batches of {n_batch}");
-        }
-        // A choice made once and for all gives another text: the fixture would notice.
-        for factors in [Factors::Short, Factors::Long] {
-            let options = RunOptions { factors: FactorChoice::Always(factors), ..exact(512) };
-            let got = continuation(&engine, &options, &greedy.prompt, greedy.output_ids.len());
-            assert_ne!(got, greedy.output_ids, "{factors:?}");
+    for name in ["phi3-longrope", "phimoe"] {
+        let oracle = Oracle::load(name);
+        let engine = Converted::from(&oracle.folder, "F32").engine();
+        assert!(!oracle.generations.is_empty());
+        for greedy in &oracle.generations {
+            for n_batch in [1, 64, 512] {
+                let options = RunOptions { n_batch, all_logits: false, ..exact(512) };
+                let got = continuation(&engine, &options, &greedy.prompt, greedy.output_ids.len());
+                assert_eq!(got, greedy.output_ids, "{name}, batches of {n_batch}");
+            }
+            // A choice made once and for all gives another text: the fixture would notice.
+            for factors in [Factors::Short, Factors::Long] {
+                let options = RunOptions { factors: FactorChoice::Always(factors), ..exact(512) };
+                let got = continuation(&engine, &options, &greedy.prompt, greedy.output_ids.len());
+                assert_ne!(got, greedy.output_ids, "{name}, {factors:?}");
+            }
         }
     }
 }

@@ -325,6 +325,41 @@ fn biases_and_factors_are_added_and_multiplied() {
     });
 }
 
+#[test]
+fn some_rows_are_taken_out_and_added_back() {
+    let mut rng = Rng::new(11);
+    let (n, all) = (200, 150);
+    let x = rng.normals(all * n, 1.0);
+    for step in [1, 3, 40, 151] {
+        let tokens: Vec<u32> = (0..all as u32).skip(step / 2).step_by(step).collect();
+        let shares = rng.normals(tokens.len(), 1.0);
+        each_isa(|kernels| {
+            let mut rows = vec![f32::NAN; tokens.len() * n];
+            kernels.gather(&x, n, &tokens, &mut rows);
+            for (row, &token) in rows.chunks_exact(n).zip(&tokens) {
+                assert_eq!(row, &x[token as usize * n..][..n], "{kernels:?}");
+            }
+            let mut sums = x.clone();
+            kernels.scatter_add(&rows, n, &tokens, &shares, &mut sums);
+            for (t, (got, x)) in sums.chunks_exact(n).zip(x.chunks_exact(n)).enumerate() {
+                let share = tokens.iter().position(|&token| token as usize == t).map_or(0.0, |i| f64::from(shares[i]));
+                for (&got, &x) in got.iter().zip(x) {
+                    let want = f64::from(x) + share * f64::from(x);
+                    let tolerance = 2.0 * EPSILON * (1.0 + share.abs()) * f64::from(x.abs());
+                    assert!((f64::from(got) - want).abs() <= tolerance, "{kernels:?}, {t}: {got}, {want}");
+                }
+            }
+        });
+    }
+}
+
+#[test]
+#[should_panic(expected = "tokens ascend")]
+fn a_row_is_not_added_twice() {
+    let kernels = Kernels::new(Isa::Scalar, 1).expect("one thread");
+    kernels.scatter_add(&[1.0; 4], 2, &[1, 1], &[1.0; 2], &mut [0.0; 4]);
+}
+
 /// Computes some rows in place: of `x`, with `up` and `angles` of the same tokens.
 type OnRows<'a> = &'a dyn Fn(&[f32], &[f32], &[f32], &mut [f32]);
 

@@ -139,7 +139,6 @@ fn refusals_name_what_is_wrong_and_leave_nothing() {
             Exit::Failed,
             &["phi-4-mini-flash: architectures[0]", "Phi4FlashForCausalLM", "hint: ", "phi-4-mini"],
         ),
-        (&["phi-3.5-MoE-instruct", "F16"], Exit::Failed, &["PhiMoEForCausalLM"]),
         (&[&tiny, "Q9_9"], Exit::Misused, &["`Q9_9` is not a type", "hint: types are"]),
         (&[&tiny, "Q8_0", "--safetensors"], Exit::Misused, &["safetensors cannot hold Q8_0", "F32, F16 or BF16"]),
         (&[&tiny, "F16", "--shard-size", "1GB"], Exit::Misused, &["--safetensors"]),
