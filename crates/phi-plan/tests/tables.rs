@@ -33,6 +33,19 @@ const WEIGHTS: &[(&str, [u64; 8])] = &[
         ],
     ),
     (
+        "phi-3.5-moe",
+        [
+            83_752_285_952,
+            44_499_007_232,
+            34_358_576_896,
+            29_715_341_056,
+            25_345_236_736,
+            23_597_784_832,
+            20_031_960_832,
+            15_264_378_624,
+        ],
+    ),
+    (
         "phi-3-small",
         [
             14_788_362_240,
@@ -59,6 +72,7 @@ const CACHES: &[(&str, [u64; 3])] = &[
     ("phi-4", [204_800, 108_800, 57_600]),
     ("phi-4-mini", [131_072, 69_632, 36_864]),
     ("phi-3-small", [131_072, 69_632, 36_864]),
+    ("phi-3.5-moe", [131_072, 69_632, 36_864]),
 ];
 
 #[test]
@@ -93,6 +107,21 @@ fn parts_are_the_whole() {
     );
     assert_eq!(weights.layers.iter().sum::<u64>() + weights.embedding + weights.head + 5120 * 4, weights.bytes);
     assert_eq!(weights.types.iter().map(|(_, n, _)| n).sum::<usize>(), 243);
+}
+
+/// Of 16 experts a token uses two: all are mapped, and fewer are read.
+#[test]
+fn experts_that_are_not_used_are_not_read() {
+    let subject = Subject::known("phi-3.5-moe").unwrap();
+    let need = subject.need(&Asked::new(Quant::of(FileType::F16)).with_ctx(4096)).unwrap();
+    let idle = 2 * 32 * 14 * 3 * 4096 * 6400;
+    assert_eq!((need.weights, need.parts.idle), (need.parts.bytes, idle));
+    assert_eq!(need.token_bytes(), need.weights - idle - 2 * 32_064 * 4096 + 131_072 * 4096);
+    // What is published: 6.6 billion of 42 are active.
+    let vectors_and_routers = 2 * (32_064 + 2 * 4096 + 2 * 64 + 32 * (6 * 4096 + 2 * 1024 + 16 * 4096));
+    assert_eq!((need.weights - idle - vectors_and_routers) / 2, 6_640_999_744 + 2 * 64);
+    let dense = Subject::known("phi-4").unwrap();
+    assert_eq!(dense.need(&Asked::new(Quant::of(FileType::Q4_K_M))).unwrap().parts.idle, 0);
 }
 
 #[test]

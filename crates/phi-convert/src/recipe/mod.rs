@@ -223,6 +223,19 @@ mod tests {
     }
 
     #[test]
+    fn stacks_of_experts_count_by_layer() {
+        let recipe = Recipe::new(FileType::Q4_K_M);
+        assert_eq!(count("phi-3.5-moe", &recipe, "ffn_down_exps"), [("Q4_K", 16), ("Q6_K", 16)].into());
+        assert_eq!(count("phi-3.5-moe", &recipe, "ffn_gate_exps"), [("Q4_K", 32)].into());
+        assert_eq!(count("phi-3.5-moe", &recipe, "ffn_gate_inp"), [("F32", 32)].into());
+        // Rows of 960 and of 448, which the large blocks do not divide.
+        for name in ["phi-mini-moe", "phi-tiny-moe"] {
+            assert_eq!(count(name, &recipe, "ffn_down_exps"), [("Q5_0", 16), ("Q8_0", 16)].into());
+            assert_eq!(count(name, &recipe, "ffn_up_exps"), [("Q4_K", 32)].into());
+        }
+    }
+
+    #[test]
     fn what_is_asked_for_goes_before_the_mixture() {
         let mut recipe = Recipe::new(FileType::Q4_K_M);
         recipe.overrides = vec![(Regex::new("ffn_(up|down)").unwrap(), DType::Q8_0)];
