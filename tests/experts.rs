@@ -81,8 +81,7 @@ fn eight_bits_are_near() {
     let oracle = Oracle::load("phimoe-slim");
     let engine = Converted::from(&oracle.source(), "Q8_0").engine();
     for case in &oracle.cases {
-        let difference =
-            max_difference(&all_logits(&engine, &ids(&case.tokens), &exact(64)), &oracle.logits(case));
+        let difference = max_difference(&all_logits(&engine, &ids(&case.tokens), &exact(64)), &oracle.logits(case));
         assert!(difference <= 0.1, "{}: {difference:e}", case.name);
     }
 }
@@ -169,8 +168,7 @@ fn tools_take_stacks() {
 
     done(&["check", text(&q8)]);
     done(&["check", text(&folder)]);
-    let same: Value =
-        serde_json::from_str(&done(&["compare", text(&folder), text(&f32), "--json"])).expect("JSON");
+    let same: Value = serde_json::from_str(&done(&["compare", text(&folder), text(&f32), "--json"])).expect("JSON");
     assert_eq!((&same["ok"], &same["total"]["max"]), (&true.into(), &0.0.into()), "{same}");
 
     let parts = done(&["split", text(&q8), text(&path("part")), "--split-max-tensors", "9"]);

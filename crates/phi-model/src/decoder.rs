@@ -256,8 +256,7 @@ impl Keys<'_> {
 
     /// Biases of attention, as far as the first layer tells, and of the head.
     pub(crate) fn biases(&self) -> Biases {
-        let attention =
-            [Role::AttnQkvBias, Role::AttnQBias, Role::AttnKBias, Role::AttnVBias, Role::AttnOutputBias];
+        let attention = [Role::AttnQkvBias, Role::AttnQBias, Role::AttnKBias, Role::AttnVBias, Role::AttnOutputBias];
         let layers = attention.into_iter().any(|role| self.has(role, Some(0)));
         match (layers, self.has(Role::OutputBias, None)) {
             (true, true) => Biases::All,

@@ -5,7 +5,9 @@ use phi_gguf::{Gguf, TensorInfo, names};
 use phi_quant::codec;
 use phi_tensor::{DType, Role, Tensor};
 
-use crate::{Decoder, ExpertWeights, Factors, FfnWeights, ModelError, RopeFactors, TensorProblem, TensorSpec, Weights, arch};
+use crate::{
+    Decoder, ExpertWeights, Factors, FfnWeights, ModelError, RopeFactors, TensorProblem, TensorSpec, Weights, arch,
+};
 
 /// A decoder with its weights: a file that was checked against everything the forward pass relies on.
 #[derive(Debug)]
@@ -93,7 +95,8 @@ impl Model {
 
     /// Bytes of those experts that one token does not use.
     pub fn idle_bytes(&self) -> u64 {
-        let of = |tensor: &Tensor| self.decoder.experts().map_or(0, |experts| experts.idle(tensor.bytes().len() as u64));
+        let of =
+            |tensor: &Tensor| self.decoder.experts().map_or(0, |experts| experts.idle(tensor.bytes().len() as u64));
         let layers = self.weights.layers.iter().map(|layer| match &layer.ffn {
             FfnWeights::Experts(ExpertWeights { gate, up, down, .. }) => of(gate) + of(up) + of(down),
             FfnWeights::Dense { .. } => 0,

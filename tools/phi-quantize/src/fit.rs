@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use phi_cli::{Io, Report, Size};
-use phi_convert::{Config, FileType, Recipe};
+use phi_convert::{Config, FileType, Item, Recipe};
 use phi_plan::{Asked, Quant, Source as From, Subject};
 use phi_quant::codec;
 use phi_tensor::DType;
@@ -104,7 +104,8 @@ fn beside(path: &Path, source: &Source, fit: Fit) -> Result<u64, Report> {
 }
 
 fn is_matrix(tensor: &Stored) -> bool {
-    tensor.shape.dims().len() > 1
+    let Stored { name, layer, shape, kept, .. } = tensor;
+    Item { name, layer: *layer, shape: *shape, dtype: *kept }.takes_part()
 }
 
 /// Tries each type on some rows.

@@ -92,6 +92,13 @@ pub struct Item<'a> {
     pub dtype: DType,
 }
 
+impl Item<'_> {
+    /// Whether a recipe may change its type at all: a matrix, and none of those that are small or touchy.
+    pub fn takes_part(&self) -> bool {
+        rules::is_quantized(self)
+    }
+}
+
 /// What a recipe says of one tensor.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Choice {
@@ -132,7 +139,7 @@ impl Recipe {
             wanted: dtype,
             needs_importance: rules::needs_importance(self.file_type, item, dtype),
         };
-        if !rules::is_quantized(item) || (self.leave_output && category == Category::Output) {
+        if !item.takes_part() || (self.leave_output && category == Category::Output) {
             return Choice { needs_importance: false, ..of(item.dtype) };
         }
         match (category, self.token_embd, self.output) {

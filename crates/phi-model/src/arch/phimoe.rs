@@ -79,7 +79,8 @@ mod tests {
 
     #[test]
     fn the_published_attention_factor_replaces_the_computed_one() {
-        let of = |original_ctx, attn_factor, n_ctx| published(LongRope { original_ctx, attn_factor }, n_ctx).attn_factor;
+        let of =
+            |original_ctx, attn_factor, n_ctx| published(LongRope { original_ctx, attn_factor }, n_ctx).attn_factor;
         assert_eq!(of(4096, 1.190_238_1, 131_072), PUBLISHED_ATTN_FACTOR);
         assert_eq!(of(4096, 1.19024, 131_072), PUBLISHED_ATTN_FACTOR);
         // What a file says by itself, or of another model, stands.
