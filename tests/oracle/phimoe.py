@@ -119,7 +119,7 @@ def close(cfg, seed):
     for name, tensor in model.named_parameters():
         noise = torch.from_numpy(common.noise(name, seed, tuple(tensor.shape)))
         if name.endswith("router.weight"):
-            tensor.copy_(0.05 + 0.01 * noise)
+            tensor.copy_(0.05 + 0.03 * noise)
         elif name.endswith("post_attention_layernorm.bias"):
             tensor.copy_(2 + 0.3 * noise)
     return model
