@@ -119,9 +119,9 @@ def close(cfg, seed):
     for name, tensor in model.named_parameters():
         noise = torch.from_numpy(common.noise(name, seed, tuple(tensor.shape)))
         if name.endswith("router.weight"):
-            tensor.copy_(0.05 + 0.03 * noise)
+            tensor.copy_(0.05 + 0.015 * noise)
         elif name.endswith("post_attention_layernorm.bias"):
-            tensor.copy_(2 + 0.3 * noise)
+            tensor.copy_(1 + 0.3 * noise)
     return model
 
 
@@ -145,10 +145,11 @@ def routed_by(mixer):
 
 
 class Watch:
-    """sparsemixer, and how close its scores came to being taken otherwise: in parts of a score."""
+    """sparsemixer, and how close its scores came to being taken otherwise: in parts of a score, and as they are. Also how
+    many experts each layer used at least."""
 
     def __init__(self):
-        self.margin, self.shared, self.tokens = np.inf, 0, 0
+        self.margin, self.distance, self.shared, self.tokens, self.experts = np.inf, np.inf, 0, 0, 99
 
     def __call__(self, scores, jitter_eps, training, top_k=2):
         all_scores = scores.double().numpy()
@@ -156,12 +157,17 @@ class Watch:
         for row in all_scores:
             left, shared = np.sort(row)[::-1], False
             for _ in range(2):
-                behind = (left[0] - left[1:]) / np.maximum(np.abs(left[1:]), left[0])
-                self.margin = min(self.margin, behind[0], np.abs(behind - 2 * jitter_eps).min())
+                larger = np.maximum(np.abs(left[1:]), left[0])
+                behind = (left[0] - left[1:]) / larger
+                from_edge = np.abs(behind - 2 * jitter_eps)
+                self.margin = min(self.margin, behind[0], from_edge.min())
+                self.distance = min(self.distance, left[0] - left[1], (from_edge * larger).min())
                 shared |= bool((behind <= 2 * jitter_eps).any())
                 left = left[1:]
             self.shared += shared
-        return SPARSEMIXER(scores, jitter_eps, training, top_k)
+        shares, experts = SPARSEMIXER(scores, jitter_eps, training, top_k)
+        self.experts = min(self.experts, len(experts.unique()))
+        return shares, experts
 
 
 def softmax_of_two(scores, jitter_eps, training, top_k=2):
@@ -238,7 +244,7 @@ def whole(root):
             watch = Watch()
             with routed_by(watch):
                 fresh = {length: logits(model, tokens[:length]) for length in (24, ORIGINAL, ORIGINAL + 1, 48)}
-                if watch.margin < 2e-5:
+                if watch.margin < 2e-5 or watch.experts < 5:
                     continue
                 ids, gap = greedy(model, prompt, new)
             short_only = greedy(close(config(rope_parameters=longrope(long_factor=SHORT)), seed), prompt, new)[0]
@@ -279,13 +285,13 @@ def slim(root):
     out, seed = Folder(root, "phimoe-slim"), 22
     model = apart(slim_config(), seed)
     for trial in count():
-        tokens, watch = common.prompt(24, trial, VOCAB), Watch()
+        tokens, watch = common.prompt(16, trial, VOCAB), Watch()
         with routed_by(watch):
             values = logits(model, tokens)
         # So far apart that weights of 8 bits take the same way.
-        if watch.margin > 2e-2:
+        if watch.distance > 0.1:
             break
-    print(f"prompt {trial}: {watch.shared} of {watch.tokens} tokens share, margin {watch.margin:.1e}")
+    print(f"prompt {trial}: {watch.shared} of {watch.tokens} tokens share, distance {watch.distance:.2f}")
     assert watch.shared == 0
     unlimited = logits(apart(slim_config(sliding_window=None), seed), tokens)
     differs = np.abs(values - unlimited).max(axis=1) > 1e-4
