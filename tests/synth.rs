@@ -52,9 +52,13 @@ fn the_vocabulary_of_bytes_is_one() {
 #[test]
 fn a_model_without_words_has_logits() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    for (name, n_vocab, masked) in
-        [("phi3-longrope", 320, 0), ("phi2", 160, 0), ("phi3small-8k", 96, 3), ("phi3small-128k", 96, 3), ("phimoe", 96, 0)]
-    {
+    for (name, n_vocab, masked) in [
+        ("phi3-longrope", 320, 0),
+        ("phi2", 160, 0),
+        ("phi3small-8k", 96, 3),
+        ("phi3small-128k", 96, 3),
+        ("phimoe", 96, 0),
+    ] {
         let model = synth(folder.path(), name, "none");
         let tokens = format!("1,2,{}", n_vocab - 1);
         let logits: Vec<f32> =

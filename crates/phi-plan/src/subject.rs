@@ -128,8 +128,7 @@ impl Subject {
             _ => 0,
         };
         let n_expert = decoder.experts().map_or(0, |experts| experts.n_expert);
-        let facts =
-            Facts { n_layer: decoder.n_layer, n_head: decoder.n_head, n_head_kv: decoder.n_head_kv, n_expert };
+        let facts = Facts { n_layer: decoder.n_layer, n_head: decoder.n_head, n_head_kv: decoder.n_head_kv, n_expert };
         let stored = header.tensors.iter().map(|t| Stored {
             name: t.name.clone(),
             layer: names::layer(&t.name),
