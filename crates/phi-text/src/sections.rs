@@ -242,7 +242,9 @@ mod tests {
 
     #[test]
     fn every_cut_gives_the_same_sections() {
-        let cases: &[(&str, bool, &[(Section, &str)])] = &[
+        /// An answer, whether the prompt opened its thinking, and its sections.
+        type Case = (&'static str, bool, &'static [(Section, &'static str)]);
+        let cases: &[Case] = &[
             ("", false, &[]),
             ("plain", false, &[(Text, "plain")]),
             (

@@ -74,7 +74,9 @@ const PHI4_MINI: Words = Words {
 };
 
 /// Model, its words, the ends that files of it have named, and where it stops.
-const MODELS: &[(&str, &Words, &[Option<u32>], &[u32])] = &[
+type Line = (&'static str, &'static Words, &'static [Option<u32>], &'static [u32]);
+
+const MODELS: &[Line] = &[
     ("phi-1", &PHI2, &[Some(50_256), None], &[50_256]),
     ("phi-1.5", &PHI2, &[Some(50_256), None], &[50_256]),
     ("phi-2", &PHI2, &[Some(50_256), None], &[50_256]),
