@@ -32,6 +32,7 @@ const fn without_template(title: &'static str, class: &'static str, name: &'stat
 const PHI: &str = "PhiForCausalLM";
 const PHI3: &str = "Phi3ForCausalLM";
 const SMALL: &str = "Phi3SmallForCausalLM";
+const MOE: &str = "PhiMoEForCausalLM";
 
 const FAMILY: &[Published] = &[
     without_template("Phi-1", PHI, "phi-1"),
@@ -44,7 +45,9 @@ const FAMILY: &[Published] = &[
     published("Phi-3-medium-4k", PHI3, "phi-3-medium-4k", "phi-3-medium"),
     published("Phi-3-medium-128k", PHI3, "phi-3-medium-128k", "phi-3-medium"),
     published("Phi-3.5-mini", PHI3, "phi-3.5-mini", "phi-3.5"),
-    published("Phi-3.5-MoE", "PhiMoEForCausalLM", "phi-3.5-moe", "phi-3.5"),
+    published("Phi-3.5-MoE", MOE, "phi-3.5-moe", "phi-3.5"),
+    published("Phi-mini-MoE", MOE, "phi-mini-moe", "phi-3.5"),
+    published("Phi-tiny-MoE", MOE, "phi-tiny-moe", "phi-3.5"),
     published("Phi-4", PHI3, "phi-4", "phi-4"),
     published("Phi-4-reasoning", PHI3, "phi-4-reasoning", "phi-4-reasoning"),
     published("Phi-4-reasoning-plus", PHI3, "phi-4-reasoning-plus", "phi-4-reasoning"),
