@@ -8,7 +8,7 @@ use phi_tests::models::{Converted, Oracle, all_logits, exact, ids, max_differenc
 /// Logits are below 6 in magnitude; two orders of summing f32 differ by some 1e-5 (tests/fixtures/README.md).
 const TOLERANCE: f32 = 1e-4;
 
-const FIXTURES: [&str; 13] = [
+const FIXTURES: [&str; 14] = [
     "llama",
     "llama-factors",
     "phi2",
@@ -20,6 +20,7 @@ const FIXTURES: [&str; 13] = [
     "phi3small-8k",
     "phi3small-128k",
     "phi4flash",
+    "phi4mm",
     "phimoe",
     "phimoe-slim",
 ];

@@ -33,6 +33,7 @@ const PHI: &str = "PhiForCausalLM";
 const PHI3: &str = "Phi3ForCausalLM";
 const SMALL: &str = "Phi3SmallForCausalLM";
 const MOE: &str = "PhiMoEForCausalLM";
+const MULTIMODAL: &str = "Phi4MMForCausalLM";
 
 const FAMILY: &[Published] = &[
     without_template("Phi-1", PHI, "phi-1"),
@@ -53,7 +54,7 @@ const FAMILY: &[Published] = &[
     published("Phi-4-reasoning-plus", PHI3, "phi-4-reasoning-plus", "phi-4-reasoning"),
     published("Phi-4-mini", PHI3, "phi-4-mini", "phi-4-mini"),
     published("Phi-4-mini-reasoning", PHI3, "phi-4-mini-reasoning", "phi-4-mini-reasoning"),
-    published("Phi-4-multimodal, its text decoder", "Phi4MMForCausalLM", "phi-4-multimodal", "phi-4-mini"),
+    published("Phi-4-multimodal, its text decoder", MULTIMODAL, "phi-4-multimodal", "phi-4-mini"),
     published("Phi-4-mini-flash-reasoning", "Phi4FlashForCausalLM", "phi-4-mini-flash-reasoning", "phi-4-mini"),
     Published { title: "Phi-4 as `llama` (Unsloth)", name: None, class: "llama", template: Some("phi-4") },
 ];
@@ -76,6 +77,9 @@ struct Shown {
     traits: BTreeSet<&'static str>,
 }
 
+/// Branches beside each linear: a folder of another layout, of which only a fixture of that layout says something.
+const BRANCHES: &str = "LoRA branches";
+
 /// What sets one model of an architecture apart from another, beside its sizes.
 fn traits(config: &Value) -> BTreeSet<&'static str> {
     let ropes = ["rope_parameters", "rope_scaling"].map(|name| &config[name]);
@@ -83,6 +87,7 @@ fn traits(config: &Value) -> BTreeSet<&'static str> {
     let partial = [config, ropes[0], ropes[1]].iter().find_map(|at| at["partial_rotary_factor"].as_f64());
     let window = config["sliding_window"].as_u64().zip(config["max_position_embeddings"].as_u64());
     let all = [
+        (BRANCHES, config["architectures"][0] == MULTIMODAL),
         ("longrope", ropes.iter().any(|rope| kind(rope) != "default")),
         ("partial rotation", partial.is_some_and(|partial| partial < 1.0)),
         ("tied", config["tie_word_embeddings"] == true),
@@ -137,7 +142,9 @@ fn line(model: &Published, shown: &BTreeMap<String, Vec<Shown>>) -> String {
     });
     let wanted = config.as_ref().map(|(_, json)| traits(json)).unwrap_or_default();
     let of_arch = arch.as_ref().and_then(|arch| shown.get(arch)).map(Vec::as_slice).unwrap_or_default();
-    let ours = |f: &&Shown| f.traits.is_empty() || !f.traits.is_disjoint(&wanted);
+    let layout = |traits: &BTreeSet<&str>| traits.contains(BRANCHES);
+    let related = |f: &&Shown| f.traits.is_empty() || !f.traits.is_disjoint(&wanted);
+    let ours = |f: &&Shown| layout(&f.traits) == layout(&wanted) && related(f);
     let fixtures: Vec<&Shown> = of_arch.iter().filter(ours).collect();
     let missing: Vec<_> = wanted.iter().filter(|has| !fixtures.iter().any(|f| f.traits.contains(*has))).collect();
 

@@ -288,6 +288,12 @@ pub enum Warning {
         /// The sum over the tensors.
         found: u64,
     },
+    /// Tensors for inputs other than text.
+    #[error("only the text decoder is converted: {count} tensors for images and speech are left out")]
+    TextOnly {
+        /// How many.
+        count: usize,
+    },
     /// Tensors that the architecture has no use for.
     #[error("{count} tensors are not used, the first is \"{first}\"")]
     Unused {

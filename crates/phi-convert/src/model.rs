@@ -311,12 +311,20 @@ fn same_numbers(shards: &Shards, a: (usize, &Entry), b: (usize, &Entry)) -> Resu
 }
 
 /// What the folder has and nobody asks for. Rotation frequencies follow from the config and were saved by habit.
-fn unused(layout: &Layout, shards: &Shards) -> Option<Warning> {
+fn unused(layout: &Layout, shards: &Shards) -> Vec<Warning> {
     let wanted: std::collections::HashSet<String> = layout.tensors.iter().flat_map(|want| want.parts().0).collect();
-    let names = shards.names();
-    let mut rest = names.iter().filter(|name| !wanted.contains(**name) && !name.ends_with(".rotary_emb.inv_freq"));
-    let first = rest.next()?;
-    Some(Warning::Unused { count: 1 + rest.count(), first: printable(first) })
+    let names = shards.names().into_iter();
+    let rest = names.filter(|name| !wanted.contains(*name) && !name.ends_with(".rotary_emb.inv_freq"));
+    let (other, rest): (Vec<_>, Vec<_>) = rest.partition(|name| is_for_other_inputs(name));
+    let left_out = (!other.is_empty()).then_some(Warning::TextOnly { count: other.len() });
+    let unused = rest.first().map(|first| Warning::Unused { count: rest.len(), first: printable(first) });
+    left_out.into_iter().chain(unused).collect()
+}
+
+/// Phi-4-multimodal's encoders, and the branches that are added to a linear when there is an image or speech.
+fn is_for_other_inputs(name: &str) -> bool {
+    let branch = |input: &str| name.ends_with(&format!(".{input}.weight")) && name.contains(".lora_");
+    name.starts_with("model.embed_tokens_extend.") || branch("vision") || branch("speech")
 }
 
 /// What stands beside the weights.

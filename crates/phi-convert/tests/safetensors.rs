@@ -262,7 +262,7 @@ fn a_config_is_judged_by_field() {
         (
             "\"Phi3ForCausalLM\"",
             "\"GPT5\"",
-            "architectures[0]: \"GPT5\" is not supported, only PhiForCausalLM, Phi3ForCausalLM, Phi3SmallForCausalLM",
+            "architectures[0]: \"GPT5\" is not supported, only PhiForCausalLM, Phi3ForCausalLM, Phi4MMForCausalLM",
         ),
         ("\"hidden_act\": \"silu\"", "\"hidden_act\": \"gelu\"", "hidden_act: gelu, expected silu"),
         (
@@ -356,6 +356,29 @@ fn a_head_beside_a_tied_embedding_is_compared() {
     let model = open(&folder).unwrap();
     assert!(model.is_tied() && !model.warnings().contains(&Warning::UntiedHead));
     assert_eq!(model.tensors().len(), 20);
+}
+
+/// What is for images and speech is left out and counted; anything else that nobody asks for is named.
+#[test]
+fn other_inputs_are_left_out_and_said() {
+    let folder = copy("phi4mm");
+    assert_eq!(open(&folder).unwrap().warnings(), [Warning::TextOnly { count: 36 }, Warning::NoTokenizer]);
+
+    // As transformers saves the model: the linears have no branches, and names without them.
+    edit(&folder, "config.json", "Phi4MMForCausalLM", "Phi4MultimodalForCausalLM");
+    let error = open(&folder).unwrap_err().to_string();
+    assert!(error.contains("\"model.layers.0.self_attn.qkv_proj.weight\": missing"), "{error}");
+
+    // A branch that somebody trained for something else.
+    edit(&folder, "config.json", "Phi4MultimodalForCausalLM", "Phi4MMForCausalLM");
+    let path = folder.path().join("model.safetensors");
+    let mut bytes = fs::read(&path).unwrap();
+    let at = bytes.windows(13).position(|window| window == b"lora_A.vision").unwrap();
+    bytes[at + 7..at + 13].copy_from_slice(b"script");
+    fs::write(&path, bytes).unwrap();
+    let model = open(&folder).unwrap();
+    let named = |w: &Warning| matches!(w, Warning::Unused { count: 1, first } if first.contains("lora_A.script"));
+    assert!(model.warnings().contains(&Warning::TextOnly { count: 35 }) && model.warnings().iter().any(named));
 }
 
 #[test]

@@ -4,8 +4,9 @@
 use phi_gguf::Value;
 use phi_tensor::{Role, Shape};
 
-use super::{Architecture, Heads, Layout, Want, longrope};
-use crate::config::{self, Config};
+use super::phi3::Decoder;
+use super::{Architecture, Heads, Layout, Want};
+use crate::config::Config;
 use crate::error::Result;
 
 pub(super) struct PhiMoe;
@@ -23,14 +24,6 @@ impl Architecture for PhiMoe {
     }
 
     fn layout(&self, config: &Config) -> Result<Layout> {
-        let Heads { n_embd, n_head, n_head_kv, head_dim } = Heads::stated(config)?;
-        let n_layer = config.size("num_hidden_layers", config::LAYERS)?;
-        let n_ff = config.size("intermediate_size", config::FEED_FORWARD)?;
-        let n_vocab = config.size("vocab_size", config::VOCABULARY)?;
-        let n_ctx = config.size("max_position_embeddings", config::CONTEXT)?;
-        let eps = config.number("rms_norm_eps", f64::MIN_POSITIVE..=1.0)?;
-        let window = config.find_size("sliding_window", config::CONTEXT)?.unwrap_or(0);
-        let rope = config.rope("rope_theta")?;
         let n_expert = config.size("num_local_experts", EXPERTS)?;
         let used = config.find_size("num_experts_per_tok", EXPERTS)?.unwrap_or(USED);
         if used != USED {
@@ -39,36 +32,12 @@ impl Architecture for PhiMoe {
         let jitter = config.find_number("router_jitter_noise", 0.0..=1.0)?.unwrap_or(JITTER);
         let attention_bias = config.find_bool("attention_bias")? == Some(true);
         let head_bias = config.find_bool("lm_head_bias")? == Some(true);
-        if let Some(act) = config.find_str("hidden_act")?.filter(|act| *act != "silu") {
-            return Err(config.misfit("hidden_act", act, "silu"));
-        }
-        if let Some(partial) = rope.partial.filter(|&partial| partial != 1.0) {
+        if let Some(partial) = config.rope("rope_theta")?.partial.filter(|&partial| partial != 1.0) {
             return Err(config.misfit("partial_rotary_factor", partial, "1"));
         }
-        let n_orig = rope.original(config, n_ctx)?;
-
-        let mut keys: Vec<(String, Value)> = Vec::new();
+        let Decoder { heads, n_layer, n_ff, n_vocab, mut keys, made } = Decoder::of("phimoe", config)?;
+        let Heads { n_embd, n_head, n_head_kv, head_dim } = heads;
         let mut set = |key: &str, value: Value| keys.push((format!("phimoe.{key}"), value));
-        let mut made = Vec::new();
-        if let Some(factors) = &rope.longrope {
-            made = longrope(config, factors, head_dim)?;
-            set("rope.scaling.attn_factor", Value::F32(factors.attn_factor(n_ctx, n_orig)));
-        }
-        set("context_length", n_ctx.into());
-        set("rope.scaling.original_context_length", n_orig.into());
-        set("embedding_length", n_embd.into());
-        set("feed_forward_length", n_ff.into());
-        set("block_count", n_layer.into());
-        set("attention.head_count", n_head.into());
-        set("attention.head_count_kv", n_head_kv.into());
-        set("attention.layer_norm_rms_epsilon", Value::F32(eps as f32));
-        if u64::from(head_dim) * u64::from(n_head) != u64::from(n_embd) {
-            set("attention.key_length", head_dim.into());
-            set("attention.value_length", head_dim.into());
-        }
-        set("rope.dimension_count", head_dim.into());
-        set("rope.freq_base", Value::F32(rope.theta as f32));
-        set("attention.sliding_window", window.into());
         set("expert_used_count", used.into());
         set("expert_count", n_expert.into());
         // Ours: nobody else says it.
