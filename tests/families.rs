@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use phi_gguf::{Array, Blueprint, Gguf, Value};
 use phi_model::{Model, Sizes, State};
-use phi_runtime::{DType, Engine, RunOptions, Sampler, Sampling};
+use phi_runtime::{DType, Engine, FactorChoice, Factors, RunOptions, Sampler, Sampling, Session, TokenId};
 use phi_testkit::run_cases;
 use phi_tests::heap::{self, Counting};
 use phi_tests::models::{Converted, Oracle, all_logits, exact, ids, max_difference, session};
@@ -170,6 +170,38 @@ fn rings_cross_the_original_context() {
         assert!(difference <= 1e-4, "batches of {n_batch}: {difference:e}");
     }
     assert!(max_difference(&fresh, &logits(&plain, 512, &[300])) > 1e-2, "the window shows");
+}
+
+/// The length at which the published models cross, in the turns of a conversation.
+#[test]
+fn a_conversation_crosses_4096() {
+    let keys =
+        [("phi3.rope.scaling.original_context_length", 4096_u32.into()), ("phi3.context_length", 8192_u32.into())];
+    let engine = Engine::from_bytes(with_keys("phi3-longrope", &keys).into()).expect("the keys are right");
+    let logits = |session: &mut Session<'_>, tokens: &[TokenId]| {
+        let mut last = Vec::new();
+        session.logits_of(tokens, |rows| last = rows[rows.len() - 256..].to_vec()).expect("the logits are numbers");
+        last
+    };
+    let tokens: Vec<TokenId> = (0..4150).map(|i| TokenId(4 + i * i % 251)).collect();
+    let fresh = |options: &RunOptions, n: usize| logits(&mut session(&engine, options), &tokens[..n]);
+    let options = exact(4200);
+    let mut chat = session(&engine, &options);
+    logits(&mut chat, &tokens[..3000]);
+    logits(&mut chat, &tokens[3000..4090]);
+    // An answer, token by token, and another question.
+    for (n, tokens) in (4091..).zip(tokens[4090..4110].chunks(1)) {
+        let got = logits(&mut chat, tokens);
+        if [4091, 4096, 4097, 4110].contains(&n) {
+            let difference = max_difference(&got, &fresh(&options, n));
+            assert!(difference <= 1e-4, "{n} tokens: {difference:e}");
+        }
+    }
+    let got = logits(&mut chat, &tokens[4110..]);
+    let difference = max_difference(&got, &fresh(&options, 4150));
+    assert!(difference <= 1e-4, "{difference:e}");
+    let short = RunOptions { factors: FactorChoice::Always(Factors::Short), ..options };
+    assert!(max_difference(&got, &fresh(&short, 4150)) > 1e-2, "the factors show");
 }
 
 /// Files of others do not say how far the router looks: then it is as far as in the published models. And it matters.
