@@ -1,6 +1,6 @@
-use phi_kernels::{Activations, Kernels};
+use phi_kernels::{Activations, Attention, Kernels};
 use phi_memory::Live;
-use phi_tensor::{Matrix, Tensor, TokenId};
+use phi_tensor::{DType, Matrix, Tensor, TokenId};
 
 use crate::experts::Room;
 use crate::{Decoder, Factors, FfnWeights, GateUpWeights, KvLayer, Linear, Model, NormWeights, QkvWeights, Scratch};
@@ -112,7 +112,7 @@ fn layers(model: &Model, s: &mut State<Live>, k: &Kernels, pass: Pass<'_>) {
         rotate(k, cos, sin, pairs, d.head_dim, key);
         k.append(attention, sizes.k_type, first, key, &mut kv.k);
         k.append(attention, sizes.v_type, first, value, &mut kv.v);
-        let (keys, values) = kv.matrices(d.n_head_kv * d.cache_rows(i, sizes), d.head_dim, sizes);
+        let (keys, values) = kv.matrices(attention, sizes);
         k.attention(attention, first, q, keys, values, parts, att);
         layer.attn_output.rows().add(k, k.quantize(att, d.q_width(), codes, sides), x);
 
@@ -245,10 +245,13 @@ impl GateUpWeights<Tensor> {
 }
 
 impl KvLayer<Live> {
-    /// The caches as matrices, `[n_head_kv · n_rows, head_dim]`.
-    fn matrices(&self, rows: usize, head_dim: usize, sizes: Sizes) -> (Matrix<'_>, Matrix<'_>) {
-        let matrix =
-            |dtype, bytes| Matrix::new(dtype, rows, head_dim, bytes).expect("the cache was planned in these sizes");
-        (matrix(sizes.k_type, &self.k), matrix(sizes.v_type, &self.v))
+    /// The caches as matrices, `[n_head_kv · n_rows, head_dim]`; values that stand in pairs are
+    /// `[n_head_kv / 2 · n_rows, 2 · head_dim]`.
+    pub(crate) fn matrices(&self, attention: Attention, sizes: Sizes) -> (Matrix<'_>, Matrix<'_>) {
+        fn matrix(dtype: DType, bytes: &[u8], dim: usize) -> Matrix<'_> {
+            let row_bytes = dim / dtype.block_len() * dtype.block_bytes();
+            Matrix::new(dtype, bytes.len() / row_bytes, dim, bytes).expect("the cache was planned in these sizes")
+        }
+        (matrix(sizes.k_type, &self.k, attention.head_dim), matrix(sizes.v_type, &self.v, attention.value_dim()))
     }
 }

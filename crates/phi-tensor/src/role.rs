@@ -101,9 +101,7 @@ impl Role {
     pub fn is_exact(self) -> bool {
         matches!(self, Role::SsmA | Role::SsmConv1d)
     }
-}
 
-impl Role {
     /// Whether it is a stack of matrices, one for each expert, of which a token uses few.
     pub fn is_experts(self) -> bool {
         matches!(self, Role::FfnGateExps | Role::FfnUpExps | Role::FfnDownExps)

@@ -1,9 +1,9 @@
 use phi_kernels::{Kernels, Scan};
 use phi_memory::Live;
-use phi_tensor::{DType, Matrix, Tensor};
+use phi_tensor::{Matrix, Tensor};
 
 use super::{AttentionWeights, MixerWeights, Recurrence, SambaScratch, SambaY, lambda_init};
-use crate::{Decoder, KvLayer, Model, Pass, Scratch, Sizes, State};
+use crate::{Model, Pass, Scratch, State};
 
 /// `eps` of the norm of differences, whatever that of the other norms is.
 const SUB_NORM_EPS: f32 = 1e-5;
@@ -108,7 +108,7 @@ pub(crate) fn layers(model: &Model, samba: &SambaY, s: &mut State<Live>, k: &Ker
                 let q = &mut q[..m * d.q_width()]; //       [t, h, d]
                 let att = &mut att[..m * d.att_width()]; // [t, h, 2·d]
                 a.rows.slice_rows(0, d.q_width()).set(k, normed, q);
-                let (keys, values) = s.kv[n_caches - 1].pairs(d, sizes);
+                let (keys, values) = s.kv[n_caches - 1].matrices(attention, sizes);
                 k.attention(attention, first + from, q, keys, values, parts, att);
                 k.differ(a.lambda(i), 2 * d.head_dim, att, q);
                 let att = &mut att[..q.len()]; //           [t, h/2, 2·d]
@@ -146,16 +146,5 @@ impl AttentionWeights<Tensor> {
         let floats = |i: usize| self.lambda[i].bytes().as_chunks().0.iter().map(|x| f64::from(f32::from_le_bytes(*x)));
         let dot = |a: usize, b: usize| floats(a).zip(floats(b)).map(|(a, b)| a * b).sum::<f64>();
         (dot(0, 1).exp() - dot(2, 3).exp()) as f32 + lambda_init(layer)
-    }
-}
-
-impl KvLayer<Live> {
-    /// The caches as matrices, `[n_head_kv · n_rows, head_dim]` and `[n_head_kv / 2 · n_rows, 2 · head_dim]`.
-    fn pairs(&self, d: &Decoder, sizes: Sizes) -> (Matrix<'_>, Matrix<'_>) {
-        fn matrix(dtype: DType, bytes: &[u8], dim: usize) -> Matrix<'_> {
-            let row_bytes = dim / dtype.block_len() * dtype.block_bytes();
-            Matrix::new(dtype, bytes.len() / row_bytes, dim, bytes).expect("the cache was planned in these sizes")
-        }
-        (matrix(sizes.k_type, &self.k, d.head_dim), matrix(sizes.v_type, &self.v, 2 * d.head_dim))
     }
 }
