@@ -2,27 +2,19 @@
 
 use std::path::Path;
 
-use phi_cli::{Exit, Io};
+use phi_cli::Exit;
 use phi_testkit::run_cases;
 use phi_tests::fixture;
+use phi_tests::programs::{Ran, phi_run, phi_run_interrupted};
 use serde_json::Value;
 
-struct Run {
-    exit: Exit,
-    out: String,
-    err: String,
-}
-
 /// Peaks take a second and half a gigabyte, so that only one test measures them.
-fn bench(args: &[&str]) -> Run {
+fn bench(args: &[&str]) -> Ran {
     with_peaks(&[args, &["--no-peaks"]].concat())
 }
 
-fn with_peaks(args: &[&str]) -> Run {
-    let (mut io, captured) = Io::captured();
-    let args = ["phi-run", "bench"].iter().chain(args).map(Into::into);
-    let exit = phi_run::main(args, &mut io);
-    Run { exit, out: captured.out(), err: captured.err() }
+fn with_peaks(args: &[&str]) -> Ran {
+    phi_run([&["bench"], args].concat())
 }
 
 /// Rows as JSON, of a run that has to succeed.
@@ -215,12 +207,10 @@ fn what_is_wrong_is_said_before_anything_is_measured() {
 
 #[test]
 fn what_was_measured_stays_readable_when_it_ends_early() {
-    let (mut io, captured) = Io::captured();
-    io.interrupt().set();
-    let args = ["phi-run", "bench", "-p", "8", "-o", "json", "--no-peaks"].map(Into::into);
-    assert_eq!(phi_run::main(args, &mut io), Exit::Interrupted);
-    let rows: Vec<Value> = serde_json::from_str(&captured.out()).expect("an empty list is a list");
-    assert_eq!((rows.len(), captured.err().as_str()), (0, "interrupted\n"));
+    let ran = phi_run_interrupted(["bench", "-p", "8", "-o", "json", "--no-peaks"]);
+    assert_eq!(ran.exit, Exit::Interrupted);
+    let rows: Vec<Value> = serde_json::from_str(&ran.out).expect("an empty list is a list");
+    assert_eq!((rows.len(), ran.err.as_str()), (0, "interrupted\n"));
 }
 
 #[test]

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use phi_cli::{Exit, Io};
 use phi_gguf::{Array, Blueprint, Gguf, Header, Strings, Value};
 use phi_runtime::{Engine, Finish, Message, RunOptions, Sampler, Sampling, Text, Tools};
 use phi_tests::fixture;
 use phi_tests::models::{exact, ids, session};
+use phi_tests::programs::phi_quantize;
 
 /// The words of Phi-3, with a chat template of the family and other keys.
 fn phi3(template: &str, keys: &[(&str, Value)]) -> Text {
@@ -73,11 +73,8 @@ fn saying(folder: &Path, token: u32) -> Engine {
     let text = std::fs::read_to_string(fixture("phi2/config.json")).expect("the fixture is there");
     let [config, out] = ["config.json", "model.gguf"].map(|name| folder.join(name));
     std::fs::write(&config, text.replace("\"vocab_size\": 160", "\"vocab_size\": 320")).expect("a place to write");
-    let [config, out] =
-        [config, out].map(|path| path.to_str().expect("temporary folders have plain names").to_string());
-    let args = ["phi-quantize", "synth", &config, "F32", &out, "--vocab", "bytes", "--force"];
-    let (mut io, captured) = Io::captured();
-    assert_eq!(phi_quantize::main(args, &mut io), Exit::Done, "{}", captured.err());
+    let [config, out] = [config, out].map(|path| phi_tests::text(&path).to_string());
+    phi_quantize(["synth", &config, "F32", &out, "--vocab", "bytes", "--force"]).done();
 
     let gguf = Gguf::open(out.as_ref()).expect("our own file opens");
     let mut file = Blueprint::of(gguf.header());

@@ -1,31 +1,14 @@
 //! What users and scripts see of phi-run: exit status, stdout, stderr. Run in this process, through the front door.
 
-use std::path::Path;
-
-use phi_cli::{Exit, Io};
+use phi_cli::Exit;
 use phi_testkit::npy;
 use phi_tests::models::{Converted, Oracle};
-
-struct Run {
-    exit: Exit,
-    out: String,
-    err: String,
-}
-
-fn run(args: &[&str]) -> Run {
-    let (mut io, captured) = Io::captured();
-    let args = std::iter::once("phi-run").chain(args.iter().copied()).map(Into::into);
-    let exit = phi_run::main(args, &mut io);
-    Run { exit, out: captured.out(), err: captured.err() }
-}
-
-fn path(path: &Path) -> &str {
-    path.to_str().expect("temporary folders have plain names")
-}
+use phi_tests::programs::{Ran, phi_run};
+use phi_tests::text;
 
 #[test]
 fn one_answer_and_only_the_answer_on_stdout() {
-    let answer = run(&["-p", "What is 17 + 25?", "-t", "2"]);
+    let answer = phi_run(["-p", "What is 17 + 25?", "-t", "2"]);
     assert_eq!(answer.exit, Exit::Done, "{}", answer.err);
     assert!(
         answer.out.contains("42") && answer.out.ends_with('\n') && answer.out.lines().count() == 1,
@@ -39,17 +22,17 @@ fn one_answer_and_only_the_answer_on_stdout() {
 
 #[test]
 fn the_same_text_for_any_number_of_threads() {
-    let texts =
-        ["1", "2", "3"].map(|t| run(&["-p", "Tell me a story about a fox.", "-n", "40", "--temp", "0", "-t", t]).out);
+    let texts = ["1", "2", "3"]
+        .map(|t| phi_run(["-p", "Tell me a story about a fox.", "-n", "40", "--temp", "0", "-t", t]).out);
     assert!(texts[0].len() > 40 && texts[0] == texts[1] && texts[1] == texts[2], "{texts:?}");
     let sampled =
-        ["1", "2"].map(|t| run(&["-p", "Tell me a story.", "-n", "20", "--temp", "1", "-s", "7", "-t", t]).out);
+        ["1", "2"].map(|t| phi_run(["-p", "Tell me a story.", "-n", "20", "--temp", "1", "-s", "7", "-t", t]).out);
     assert_eq!(sampled[0], sampled[1]);
 }
 
 #[test]
 fn json_has_the_answer_and_its_figures() {
-    let answer = run(&["-p", "What is 17 + 25?", "--json"]);
+    let answer = phi_run(["-p", "What is 17 + 25?", "--json"]);
     let json: serde_json::Value = serde_json::from_str(&answer.out).unwrap();
     assert!(json["text"].as_str().unwrap().contains("42"));
     assert_eq!(json["finish"], "stop");
@@ -59,22 +42,22 @@ fn json_has_the_answer_and_its_figures() {
 
 #[test]
 fn limits_and_stop_strings_end_an_answer() {
-    let short = run(&["-p", "Tell me a story about a fox.", "-n", "5", "--json"]);
+    let short = phi_run(["-p", "Tell me a story about a fox.", "-n", "5", "--json"]);
     let json: serde_json::Value = serde_json::from_str(&short.out).unwrap();
     assert_eq!(json["finish"], "length");
-    let whole = run(&["-p", "Count from 3 to 9."]).out;
-    let until = run(&["-p", "Count from 3 to 9.", "-r", "7"]).out;
+    let whole = phi_run(["-p", "Count from 3 to 9."]).out;
+    let until = phi_run(["-p", "Count from 3 to 9.", "-r", "7"]).out;
     assert_eq!(until.trim_end(), whole.split('7').next().unwrap().trim_end());
 }
 
 #[test]
 fn user_text_is_data() {
-    let typed = run(&["tokenize", "-p", "<|end|>"]);
-    let parsed = run(&["tokenize", "--special", "-p", "<|end|>"]);
-    let ids = |run: &Run| serde_json::from_str::<Vec<u32>>(&run.out).unwrap();
+    let typed = phi_run(["tokenize", "-p", "<|end|>"]);
+    let parsed = phi_run(["tokenize", "--special", "-p", "<|end|>"]);
+    let ids = |run: &Ran| serde_json::from_str::<Vec<u32>>(&run.out).unwrap();
     assert_eq!(ids(&parsed).len(), 1);
     assert!(ids(&typed).len() > 1 && !ids(&typed).contains(&ids(&parsed)[0]));
-    let back = run(&["tokenize", "--ids", &ids(&typed).iter().map(u32::to_string).collect::<Vec<_>>().join(",")]);
+    let back = phi_run(["tokenize", "--ids", &ids(&typed).iter().map(u32::to_string).collect::<Vec<_>>().join(",")]);
     assert_eq!(back.out, "<|end|>\n");
 }
 
@@ -85,11 +68,11 @@ fn logits_are_json_or_numpy() {
     let model = converted.path();
     let tokens = oracle.cases[0].tokens.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
     let file = model.with_file_name("logits.npy");
-    let saved = run(&["logits", path(&model), "--tokens", &tokens, "--all", "--kv", "f32", "-o", path(&file)]);
+    let saved = phi_run(["logits", text(&model), "--tokens", &tokens, "--all", "--kv", "f32", "-o", text(&file)]);
     assert_eq!((saved.exit, saved.out.as_str()), (Exit::Done, ""), "{}", saved.err);
     let all = npy::read(&file).unwrap();
     assert_eq!(all.shape, [oracle.cases[0].tokens.len(), 256]);
-    let last = run(&["logits", path(&model), "--tokens", &tokens, "--kv", "f32"]);
+    let last = phi_run(["logits", text(&model), "--tokens", &tokens, "--kv", "f32"]);
     let last: Vec<f32> = serde_json::from_str(&last.out).unwrap();
     assert_eq!(last, all.values[all.values.len() - 256..]);
 }
@@ -98,15 +81,15 @@ fn logits_are_json_or_numpy() {
 fn errors_name_what_is_wrong_and_what_helps() {
     let oracle = Oracle::load("phi3-base");
     let converted = Converted::from(&oracle.folder, "F32");
-    let model = path(&converted.path()).to_string();
+    let model = text(&converted.path()).to_string();
     let broken = converted.path().with_file_name("broken.gguf");
     let bytes = std::fs::read(converted.path()).unwrap();
     std::fs::write(&broken, &bytes[..bytes.len() - 100]).unwrap();
     let cases: &[(&[&str], Exit, &[&str])] = &[
         (&["/no/such/model.gguf", "-p", "x"], Exit::Failed, &["error: /no/such/model.gguf: open", "hint: "]),
-        (&[path(&oracle.folder), "-p", "x"], Exit::Failed, &["hint: this is a Hugging Face folder: `phi-quantize"]),
+        (&[text(&oracle.folder), "-p", "x"], Exit::Failed, &["hint: this is a Hugging Face folder: `phi-quantize"]),
         (
-            &[path(&broken), "-p", "x"],
+            &[text(&broken), "-p", "x"],
             Exit::Failed,
             &["broken.gguf: tensor[", "file ends at", "hint: the file is 100 bytes short"],
         ),
@@ -129,7 +112,7 @@ fn errors_name_what_is_wrong_and_what_helps() {
     ];
     let mut failures = Vec::new();
     for (args, exit, parts) in cases {
-        let got = run(args);
+        let got = phi_run(*args);
         let missing: Vec<_> = parts.iter().filter(|part| !got.err.contains(**part)).collect();
         if got.exit != *exit || !missing.is_empty() || !got.out.is_empty() {
             failures
@@ -143,15 +126,15 @@ fn errors_name_what_is_wrong_and_what_helps() {
 #[test]
 fn tools_are_given_to_the_model() {
     let folder = tempfile::tempdir().unwrap();
-    let file = |name: &str, text: &str| {
+    let file = |name: &str, json: &str| {
         let at = folder.path().join(name);
-        std::fs::write(&at, text).unwrap();
-        path(&at).to_string()
+        std::fs::write(&at, json).unwrap();
+        text(&at).to_string()
     };
     let tools = file("tools.json", r#"[{"type":"function","function":{"name":"rain","parameters":{"in":"str"}}}]"#);
     let template = phi_tests::fixture("templates/phi-4-mini.jinja");
     let ask =
-        |args: &[&str]| run(&[&["-p", "Rain?", "-n", "1", "-v", "--chat-template", path(&template)], args].concat());
+        |args: &[&str]| phi_run([&["-p", "Rain?", "-n", "1", "-v", "--chat-template", text(&template)], args].concat());
     let list = r#"<|tool|>[{"name": "rain", "parameters": {"in": "str"}}]<|/tool|><|end|><|user|>Rain?<|end|>"#;
     for (args, want) in [
         (&["--tools", &tools][..], format!("<|system|>{list}")),
@@ -172,7 +155,7 @@ fn tools_are_given_to_the_model() {
         (&["--tools", &tools, "--no-chat"], Exit::Misused, &["--no-chat"]),
         (&["--tools", &tools, "--chat-template", no_place], Exit::Failed, &["has no place for tools", "hint: "]),
     ] {
-        let got = run(&[&["-p", "x"], args].concat());
+        let got = phi_run([&["-p", "x"], args].concat());
         let missing: Vec<_> = parts.iter().filter(|part| !got.err.contains(**part)).collect();
         assert!(got.exit == exit && missing.is_empty() && got.out.is_empty(), "{args:?}: {:?} {}", got.exit, got.err);
     }
@@ -182,7 +165,7 @@ fn tools_are_given_to_the_model() {
 #[test]
 fn thinking_may_be_hidden() {
     let template = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}<|assistant|><think>";
-    let think = |args: &[&str]| run(&[&["-p", "Hello!", "-n", "8", "--chat-template", template], args].concat());
+    let think = |args: &[&str]| phi_run([&["-p", "Hello!", "-n", "8", "--chat-template", template], args].concat());
     let (shown, hidden) = (think(&["--temp", "0"]), think(&["--temp", "0", "--no-thinking"]));
     assert!(!shown.out.trim().is_empty() && !shown.out.contains('\x1b'), "{}", shown.out);
     assert!(!shown.err.contains("still thinking"), "{}", shown.err);
@@ -196,13 +179,13 @@ fn thinking_may_be_hidden() {
     assert_eq!((&all["text"], all["thinking"].as_str().unwrap()), (&"".into(), shown.out.trim()));
     assert_eq!(json(&["--no-thinking"]).get("thinking"), None);
     // Without a chat there is no thinking, only text.
-    let raw = run(&["-p", "Hello!", "-n", "8", "--no-chat", "--no-thinking", "--temp", "0"]);
+    let raw = phi_run(["-p", "Hello!", "-n", "8", "--no-chat", "--no-thinking", "--temp", "0"]);
     assert!(!raw.out.trim().is_empty() && raw.err.lines().all(|line| !line.contains("thinking")), "{}", raw.err);
 }
 
 #[test]
 fn llama_cpp_flags_are_accepted_with_a_note() {
-    let answer = run(&[
+    let answer = phi_run([
         "-ngl",
         "99",
         "-fa",
@@ -233,9 +216,9 @@ fn help_teaches() {
         &["--limits"],
         &["completions", "bash"],
     ] {
-        let help = run(args);
+        let help = phi_run(args);
         assert_eq!(help.exit, Exit::Done, "{args:?}");
         assert!(!help.out.is_empty() && help.err.is_empty(), "{args:?}");
     }
-    assert!(run(&["--help"]).out.contains("phi-run -p 'What is 17 + 25?'"));
+    assert!(phi_run(["--help"]).out.contains("phi-run -p 'What is 17 + 25?'"));
 }

@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
-use phi_cli::{Exit, Io};
+use phi_cli::Exit;
 use phi_convert::safetensors::{Safetensors, header};
 use phi_gguf::Gguf;
 use phi_runtime::{Engine, Error};
 use phi_testkit::run_cases;
-use phi_tests::fixture;
 use phi_tests::models::{Converted, Oracle, all_logits, exact, ids, max_difference, session};
+use phi_tests::programs::{phi_quantize, phi_run};
+use phi_tests::{fixture, text};
 use serde_json::Value;
 
 /// Experts, layers, widths of `phimoe`.
@@ -20,23 +21,6 @@ const N_VOCAB: usize = 96;
 
 /// The parts of an expert: how a GGUF and how the folder calls them, and their rows.
 const PARTS: [(&str, &str, usize); 3] = [("gate", "w1", N_FF), ("up", "w3", N_FF), ("down", "w2", N_EMBD)];
-
-struct Ran {
-    exit: Exit,
-    out: String,
-    err: String,
-}
-
-fn phi_quantize(args: &[&str]) -> Ran {
-    let (mut io, captured) = Io::captured();
-    let exit = phi_quantize::main(["phi-quantize"].iter().chain(args), &mut io);
-    drop(io);
-    Ran { exit, out: captured.out(), err: captured.err() }
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("temporary folders have plain names")
-}
 
 fn whole(file: &Safetensors, name: &str) -> Vec<u8> {
     let entry = file.find(name).unwrap_or_else(|| panic!("{name} is in the folder"));
@@ -145,11 +129,7 @@ fn tools_take_stacks() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let path = |name: &str| dir.path().join(name);
     let folder = fixture("phimoe");
-    let done = |args: &[&str]| {
-        let ran = phi_quantize(args);
-        assert_eq!(ran.exit, Exit::Done, "{args:?}: {}", ran.err);
-        ran.out
-    };
+    let done = |args: &[&str]| phi_quantize(args).done();
     let (f32, q8, again) = (path("f32.gguf"), path("q8.gguf"), path("again.gguf"));
     done(&[text(&folder), text(&f32), "F32"]);
     done(&[text(&folder), text(&q8), "Q8_0"]);
@@ -207,7 +187,7 @@ fn folders_with_other_experts_are_refused() {
         assert!(config.contains(from), "{from}");
         std::fs::write(dir.path().join("config.json"), config.replace(from, to)).expect("a place to write");
         let out = dir.path().join("out.gguf");
-        let ran = phi_quantize(&[text(dir.path()), text(&out), "F32"]);
+        let ran = phi_quantize([text(dir.path()), text(&out), "F32"]);
         assert_eq!((ran.exit, out.exists()), (Exit::Failed, false), "{}", ran.err);
         ran.err
     };
@@ -254,11 +234,7 @@ fn folders_with_other_experts_are_refused() {
 /// All weights are mapped, and what a token reads of them is what its experts are.
 #[test]
 fn a_plan_says_what_a_token_reads() {
-    let (mut io, captured) = Io::captured();
-    let args = ["phi-run", "plan", "phi-3.5-moe:Q8_0", "-c", "4096", "--ram", "64GB"];
-    let exit = phi_run::main(args.map(std::ffi::OsString::from), &mut io);
-    let out = captured.out();
-    assert_eq!(exit, Exit::Done, "{}", captured.err());
+    let out = phi_run(["plan", "phi-3.5-moe:Q8_0", "-c", "4096", "--ram", "64GB"]).done();
     let line = |name: &str| out.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}: {out}"));
     // 34 bytes for 32 values, but F32 for norms, biases and routers; 14 of 16 experts are idle.
     let vectors = 32 * (4 * 4096 + 2 * 4096 + 2 * 1024) + 2 * 4096 + 32_064 + 32 * 16 * 4096 + 2 * 64;

@@ -1,13 +1,15 @@
 //! Perplexity and KL divergence: against the logits themselves, against llama-perplexity, and on bases that lie.
 
+use std::ffi::OsString;
 use std::io::Cursor;
 use std::path::PathBuf;
 
-use phi_cli::{Exit, Io};
+use phi_cli::Exit;
 use phi_runtime::TokenId;
 use phi_runtime::perplexity::{BaseError, BaseProblem, BaseReader};
 use phi_testkit::{TinyPhi3, npy, run_cases};
 use phi_tests::models::Converted;
+use phi_tests::programs::{Ran, phi_run, phi_run_interrupted};
 use phi_tests::workspace;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -38,12 +40,16 @@ impl Bench {
     }
 
     /// `phi-run perplexity` in the folder: words that begin with `@` are files of it.
-    fn run(&self, line: &str) -> Run {
+    fn run(&self, line: &str) -> Ran {
+        phi_run(self.args(line))
+    }
+
+    fn args(&self, line: &str) -> Vec<OsString> {
         let word = |word: &str| match word.strip_prefix('@') {
             Some(name) => self.path(name).into(),
             None => word.into(),
         };
-        run(["phi-run", "perplexity"].map(Into::into).into_iter().chain(line.split_whitespace().map(word)), false)
+        std::iter::once("perplexity".into()).chain(line.split_whitespace().map(word)).collect()
     }
 
     /// The same, of which JSON is expected.
@@ -61,21 +67,6 @@ impl Bench {
     }
 }
 
-struct Run {
-    exit: Exit,
-    out: String,
-    err: String,
-}
-
-fn run(args: impl Iterator<Item = std::ffi::OsString>, interrupted: bool) -> Run {
-    let (mut io, captured) = Io::captured();
-    if interrupted {
-        io.interrupt().set();
-    }
-    let exit = phi_run::main(args, &mut io);
-    Run { exit, out: captured.out(), err: captured.err() }
-}
-
 fn figure(json: &Value, name: &str) -> f64 {
     json[name].as_f64().unwrap_or_else(|| panic!("no {name} in {json}"))
 }
@@ -85,11 +76,7 @@ fn figure(json: &Value, name: &str) -> f64 {
 fn perplexity_is_what_the_logits_say() {
     let bench = Bench::new();
     let model = bench.path("model.gguf");
-    let call = |args: &[&str]| {
-        let run = run(std::iter::once("phi-run").chain(args.iter().copied()).map(Into::into), false);
-        assert_eq!(run.exit, Exit::Done, "{args:?}: {}", run.err);
-        run.out
-    };
+    let call = |args: &[&str]| phi_run(args).done();
     let (model, text, logits) = (model.to_str().unwrap(), bench.path("text.txt"), bench.path("logits.npy"));
     // The last line end is not part of the text.
     let words = std::fs::read_to_string(text).unwrap();
@@ -295,10 +282,8 @@ fn shape_with_name(line: &str) -> String {
 #[test]
 fn a_stopped_measurement_leaves_nothing_behind() {
     let bench = Bench::new();
-    let args = ["phi-run", "perplexity"].map(std::ffi::OsString::from).into_iter();
-    let args = args.chain([bench.path("model.gguf").into(), "-f".into(), bench.path("text.txt").into(), "-c".into()]);
-    let args = args.chain(["16".into(), "--kl-divergence-base".into(), bench.path("base").into()]);
-    let stopped = run(args, true);
+    let line = "@model.gguf -f @text.txt -c 16 --kl-divergence-base @base";
+    let stopped = phi_run_interrupted(bench.args(line));
     assert_eq!(stopped.exit, Exit::Interrupted, "{}", stopped.err);
     assert!(!bench.path("base").exists() && !bench.path("base.partial").exists());
     assert!(!stopped.out.contains("Final"), "{}", stopped.out);

@@ -2,27 +2,15 @@
 
 use std::path::PathBuf;
 
-use phi_cli::{Exit, Io};
+use phi_cli::Exit;
 use phi_testkit::run_cases;
 use phi_tests::models::Converted;
+use phi_tests::programs::{Ran, phi_run};
 use phi_tests::{fixture, workspace};
 use serde_json::Value;
 
-struct Run {
-    exit: Exit,
-    out: String,
-    err: String,
-}
-
-fn run(args: &[&str]) -> Run {
-    let (mut io, captured) = Io::captured();
-    let args = std::iter::once("phi-run").chain(args.iter().copied()).map(Into::into);
-    let exit = phi_run::main(args, &mut io);
-    Run { exit, out: captured.out(), err: captured.err() }
-}
-
-fn plan(args: &[&str]) -> Run {
-    run(&[&["plan"], args].concat())
+fn plan(args: &[&str]) -> Ran {
+    phi_run([&["plan"], args].concat())
 }
 
 fn json(args: &[&str]) -> Value {
@@ -195,7 +183,7 @@ fn csv_and_json_tables_say_the_same() {
 
 #[test]
 fn a_run_stays_within_what_it_may_take() {
-    let ask = |args: &[&str]| run(&[&["-p", "What is 17 + 25?", "--temp", "0"], args].concat());
+    let ask = |args: &[&str]| phi_run([&["-p", "What is 17 + 25?", "--temp", "0"], args].concat());
     let free = ask(&[]);
     assert!(free.err.starts_with("plan: weights 3."), "{}", free.err);
     // First smaller batches; the answer is the same but for rounding.

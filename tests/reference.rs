@@ -3,31 +3,19 @@
 
 use std::path::{Path, PathBuf};
 
-use phi_cli::{Exit, Io};
+use phi_cli::Exit;
 use phi_gguf::Gguf;
 use phi_testkit::run_cases;
-use phi_tests::fixture;
+use phi_tests::programs::phi_quantize;
+use phi_tests::{fixture, text};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 /// One case in so many is run a second time.
 const AGAIN: usize = 5;
 
-fn phi_quantize(args: &[&str]) -> Result<(), String> {
-    let (mut io, captured) = Io::captured();
-    let args = std::iter::once("phi-quantize").chain(args.iter().copied()).map(std::ffi::OsString::from);
-    match phi_quantize::main(args, &mut io) {
-        Exit::Done => Ok(()),
-        _ => Err(captured.err()),
-    }
-}
-
 fn sum(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("temporary folders have plain names")
 }
 
 #[test]
@@ -37,7 +25,7 @@ fn files_are_those_of_llama_quantize() {
     let expected: Value = serde_json::from_slice(&expected).expect("the fixture is JSON");
     for (model, want) in expected["models"].as_object().expect("models by name") {
         let (config, out) = (fixture("reference").join(model).join("config.json"), made(folder.path(), model));
-        phi_quantize(&["synth", text(&config), "BF16", text(&out)]).expect("a model is made");
+        phi_quantize(["synth", text(&config), "BF16", text(&out)]).done();
         let got = sum(&std::fs::read(out).expect("the model is there"));
         assert_eq!(Some(got.as_str()), want.as_str(), "`synth` changed: run oracle/reference.py again");
     }
@@ -59,7 +47,10 @@ fn files_are_those_of_llama_quantize() {
         let mut args = vec!["--force", "--reference", "--max-buffer-size", "1"];
         args.extend(options);
         args.extend([text(&source), text(&out), &words[0], threads]);
-        phi_quantize(&args)?;
+        let ran = phi_quantize(&args);
+        if ran.exit != Exit::Done {
+            return Err(ran.err);
+        }
         let bytes = std::fs::read(&out).map_err(|e| e.to_string())?;
         let start = match case["whole"].as_bool() {
             Some(true) => 0,

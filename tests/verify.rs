@@ -4,8 +4,9 @@
 use std::path::Path;
 use std::process::Command;
 
-use phi_cli::{Exit, Io};
 use phi_testkit::run_cases;
+use phi_tests::programs::{phi_quantize, phi_run};
+use phi_tests::text;
 
 /// Tells a process of this file that it is one of those measured, and what to run.
 const ARGUMENTS: &str = "PHI_VERIFY_ARGUMENTS";
@@ -54,13 +55,9 @@ fn spawned_runs_take_what_was_planned() {
 #[ignore = "spawned by the test above, which says what to run"]
 fn measured() {
     let arguments = std::env::var(ARGUMENTS).expect("this is no test by itself");
-    let (mut io, captured) = Io::captured();
-    let exit = phi_run::main(std::iter::once("phi-run").chain(arguments.lines()).map(Into::into), &mut io);
-    assert_eq!(exit, Exit::Done, "{}{}", captured.out(), captured.err());
+    phi_run(arguments.lines()).done();
 }
 
 fn synth(config: &Path, quant: &str, out: &Path) {
-    let (mut io, captured) = Io::captured();
-    let args = ["phi-quantize".as_ref(), "synth".as_ref(), config.as_os_str(), quant.as_ref(), out.as_os_str()];
-    assert_eq!(phi_quantize::main(args, &mut io), Exit::Done, "{}", captured.err());
+    phi_quantize(["synth", text(config), quant, text(out)]).done();
 }

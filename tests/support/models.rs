@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use phi_cli::{Exit, Io};
+use crate::programs::phi_quantize;
 use phi_runtime::{DType, Engine, RunOptions, Session, TokenId};
 use serde::Deserialize;
 use tempfile::TempDir;
@@ -72,10 +72,7 @@ impl Converted {
     pub fn from(source: &Path, dtype: &str) -> Converted {
         let converted = Converted { dir: tempfile::tempdir().expect("a temporary folder") };
         let out = converted.path();
-        let args = ["phi-quantize".as_ref(), source.as_os_str(), out.as_os_str(), dtype.as_ref()];
-        let (mut io, captured) = Io::captured();
-        let exit = phi_quantize::main(args.map(std::ffi::OsString::from), &mut io);
-        assert_eq!(exit, Exit::Done, "{}", captured.err());
+        phi_quantize([source.as_os_str(), out.as_os_str(), dtype.as_ref()]).done();
         converted
     }
 
