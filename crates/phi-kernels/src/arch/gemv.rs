@@ -75,7 +75,7 @@ unsafe fn rows<S: Simd, F: Format, const R: usize, const N: usize>(
         }
         groups
     };
-    if whole > 0 {
+    if S::SCALES_AHEAD && whole > 0 {
         // SAFETY: the rows have a group.
         unsafe { all_scales::<S, F, R>(s, groups(0), &mut scales[0]) };
     }
@@ -83,12 +83,18 @@ unsafe fn rows<S: Simd, F: Format, const R: usize, const N: usize>(
         for line in 0..(R * F::BYTES).div_ceil(64) {
             s.prefetch(ahead.wrapping_add(b * R * F::BYTES + 64 * line));
         }
-        // Scales take a while until they can be multiplied with: they are ready a group before. And out of memory, where
-        // the index keeps them, a scale comes to every lane by a load; out of the register it was computed in, by shuffles.
         // SAFETY: the rows have `whole` groups.
         unsafe {
-            all_scales::<S, F, R>(s, groups((b + 1).min(whole - 1)), &mut scales[(b + 1) % 2]);
-            group::<S, F, R, N>(s, groups(b), &scales[b % 2], acts, first, b, &mut sums);
+            if S::SCALES_AHEAD {
+                // They take a while until they can be multiplied with. And out of memory, where the index keeps them, a
+                // scale comes to every lane by a load; out of the register it was computed in, by shuffles.
+                all_scales::<S, F, R>(s, groups((b + 1).min(whole - 1)), &mut scales[(b + 1) % 2]);
+                group::<S, F, R, N>(s, groups(b), &scales[b % 2], acts, first, b, &mut sums);
+            } else {
+                let mut scales = [const { Scales::ZERO }; R];
+                all_scales::<S, F, R>(s, groups(b), &mut scales);
+                group::<S, F, R, N>(s, groups(b), &scales, acts, first, b, &mut sums);
+            }
         }
     }
     if !w.cols.is_multiple_of(GROUP) {
@@ -120,16 +126,17 @@ unsafe fn all_scales<S: Simd, F: Format, const R: usize>(s: S, groups: [*const u
         let mut all = Scales::ZERO;
         // SAFETY: the caller's.
         unsafe { F::scales(s, group, &mut all) };
-        // Only what is asked for: the rest then is not computed.
+        // Only what is asked for: the rest then is not even stored.
         if F::WHOLE && S::WHOLE {
             (scales.d, scales.whole) = (all.d, all.whole);
             if F::MIN {
                 (scales.dmin, scales.whole_min) = (all.dmin, all.whole_min);
             }
         } else {
-            scales.scale = all.scale;
+            let n = const { GROUP / F::SUB };
+            scales.scale[..n].copy_from_slice(&all.scale[..n]);
             if F::MIN {
-                scales.min = all.min;
+                scales.min[..n].copy_from_slice(&all.min[..n]);
             }
         }
     }

@@ -174,6 +174,9 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     }
     /// Whether [`Simd::dot`] and [`Simd::zero_points`] want scales and minima as whole numbers, where a format has them so.
     const WHOLE: bool;
+    /// Whether decode computes scales a group before they are multiplied with. That takes room in memory, which pays where
+    /// they come to every lane by a load.
+    const SCALES_AHEAD: bool;
     /// Running sums of a row's products, in lanes of floats; only their sum means something.
     type G: Copy;
     /// Whether [`Simd::dot`] takes codes of 8 bits as signed (less 128) or as they are.

@@ -13,7 +13,9 @@ const NIBBLES: u64 = 0x0f0f_0f0f_0f0f_0f0f;
 #[inline(always)]
 fn small_scales<S: Simd>(s: S, d: f32, q: [[i8; 8]; 2], out: &mut Scales) {
     out.d = d;
-    out.whole = s.split(q);
+    if S::WHOLE {
+        out.whole = s.split(q);
+    }
     out.scale[..8].copy_from_slice(&s.scale_i8(d, q[0]));
     out.scale[8..].copy_from_slice(&s.scale_i8(d, q[1]));
 }
@@ -38,7 +40,9 @@ impl Format for Q2K {
         small_scales(s, d, both.map(|both| (both & NIBBLES).to_le_bytes().map(|b| b as i8)), out);
         let min = both.map(|both| ((both >> 4) & NIBBLES).to_le_bytes());
         out.dmin = dmin;
-        out.whole_min = s.split(min.map(|min| min.map(|b| b as i8)));
+        if S::WHOLE {
+            out.whole_min = s.split(min.map(|min| min.map(|b| b as i8)));
+        }
         out.min[..8].copy_from_slice(&s.scale_u8(-dmin, min[0]));
         out.min[8..].copy_from_slice(&s.scale_u8(-dmin, min[1]));
     }
@@ -95,7 +99,9 @@ unsafe fn packed_scales<S: Simd>(s: S, group: *const u8, out: &mut Scales) {
     unsafe {
         (out.d, out.dmin) = (s.f16(read_u16(group)), s.f16(read_u16(group.add(2))));
         let [scale, min] = s.six_bits(group.add(4));
-        (out.whole, out.whole_min) = ([s.widen(scale); 2], [s.widen(min); 2]);
+        if S::WHOLE {
+            (out.whole, out.whole_min) = ([s.widen(scale); 2], [s.widen(min); 2]);
+        }
         out.scale[..8].copy_from_slice(&s.scale_u8(out.d, scale));
         out.min[..8].copy_from_slice(&s.scale_u8(-out.dmin, min));
     }

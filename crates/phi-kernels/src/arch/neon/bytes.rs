@@ -162,6 +162,7 @@ macro_rules! bytes_128 {
         // NEON multiplies signed bytes with signed ones.
         const SIGNED_BYTES: bool = true;
         const WHOLE: bool = false;
+        const SCALES_AHEAD: bool = false;
         const ROWS: usize = 2;
         const BIAS: u8 = 0;
         const SPLIT: bool = false;

@@ -13,6 +13,7 @@ macro_rules! bytes_256 {
         type B = __m256i;
         type G = $crate::arch::x86::bytes::Sums;
         const WHOLE: bool = true;
+        const SCALES_AHEAD: bool = true;
 
         #[inline(always)]
         unsafe fn load_bytes(self, p: *const u8) -> __m256i {
