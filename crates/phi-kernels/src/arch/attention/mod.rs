@@ -36,7 +36,7 @@ use crate::attention::{Blocks, MAX_HEAD_DIM};
 /// Queries that [`few`] takes at most.
 pub(crate) const FEW: usize = 16;
 
-/// Keys of a tile of [`many`]: a multiple of the columns that [`products`] takes.
+/// Keys of a tile of [`many`]: a multiple of the columns that its products take at once.
 pub(crate) const KEYS: usize = 96;
 
 /// Keys of a tile of [`few`]: with heads of 128 they fill half of the smallest first-level caches.
