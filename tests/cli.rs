@@ -44,6 +44,7 @@ fn json_has_the_answer_and_its_figures() {
 fn limits_and_stop_strings_end_an_answer() {
     let short = phi_run(["-p", "Tell me a story about a fox.", "-n", "5", "--json"]);
     let json: serde_json::Value = serde_json::from_str(&short.out).unwrap();
+    assert_eq!(json["generated_tokens"], 5);
     assert_eq!(json["finish"], "length");
     let whole = phi_run(["-p", "Count from 3 to 9."]).out;
     let until = phi_run(["-p", "Count from 3 to 9.", "-r", "7"]).out;

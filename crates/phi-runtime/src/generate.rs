@@ -61,6 +61,7 @@ impl<'s, 'e> Generation<'s, 'e> {
         }
         self.pending = Some(token);
         self.left -= 1;
+        self.session.count_generated();
         Ok(Ok(token))
     }
 }

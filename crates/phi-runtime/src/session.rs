@@ -29,6 +29,7 @@ pub struct Session<'e> {
     computed: usize,
     prompt: Tally,
     generated: Tally,
+    n_generated: usize,
 }
 
 /// Tokens computed, and the time they took.
@@ -96,6 +97,7 @@ impl<'e> Session<'e> {
             computed: 0,
             prompt,
             generated,
+            n_generated: 0,
         }
     }
 
@@ -119,14 +121,23 @@ impl<'e> Session<'e> {
         self.prompt
     }
 
+    /// Tokens generated. The last is not computed before another is asked for.
+    pub fn n_generated(&self) -> usize {
+        self.n_generated
+    }
+
+    pub(crate) fn count_generated(&mut self) {
+        self.n_generated += 1;
+    }
+
     /// Generated tokens computed, and the time they took.
     pub fn generated_tally(&self) -> Tally {
         self.generated
     }
 
-    /// Starts both tallies again.
+    /// Starts to count anew.
     pub fn reset_tallies(&mut self) {
-        (self.prompt, self.generated) = (Tally::default(), Tally::default());
+        (self.prompt, self.generated, self.n_generated) = (Tally::default(), Tally::default(), 0);
     }
 
     /// Appends a prompt and computes it.

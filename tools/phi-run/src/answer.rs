@@ -41,7 +41,7 @@ pub(crate) fn answer(job: Generate, io: &mut Io) -> Result<(), Report> {
             "finish": finish.name(),
             "prompt_tokens": prompt.tokens,
             "prompt_tokens_per_second": prompt.rate(),
-            "generated_tokens": generated.tokens,
+            "generated_tokens": session.n_generated(),
             "generated_tokens_per_second": generated.rate(),
             "weight_bytes": plan.weight_bytes(),
             "buffer_bytes": plan.buffer_bytes(),

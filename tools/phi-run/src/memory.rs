@@ -25,7 +25,7 @@ pub(crate) fn speed(session: &Session<'_>) -> String {
         "prompt: {} tokens, {:.1} tokens/s; generation: {} tokens, {:.1} tokens/s",
         prompt.tokens,
         prompt.rate(),
-        generated.tokens,
+        session.n_generated(),
         generated.rate()
     )
 }
