@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::programs::phi_quantize;
 use phi_runtime::{DType, Engine, RunOptions, Session, TokenId};
 use serde::Deserialize;
 use tempfile::TempDir;
 
 use crate::fixture;
+use crate::programs::phi_quantize;
 
 /// A fixture: a Hugging Face folder or a GGUF, and what others compute from it.
 #[derive(Deserialize)]
