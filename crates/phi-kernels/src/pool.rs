@@ -8,9 +8,13 @@
 //! 2. A worker that sees `OPEN` *joins*: one atomic step counts it as `ACTIVE`, and fails when the job is closed. Only
 //!    then does it read the job. It claims items until none is left, then *leaves*.
 //! 3. The caller claims items like everybody else.
-//! 4. Whoever claims the last item closes the job, so that nobody joins any more.
+//! 4. Whoever finds no item left closes the job, so that nobody joins any more.
 //! 5. The caller waits for those who joined, and for nobody else: a worker that the system keeps from running holds up
 //!    nothing unless it has an item in its hands. Then the job can go, since nobody is left who could look at it.
+//!
+//! Everybody has a [`Share`] of the items, and begins with it, from its front: what lies side by side is read by one
+//! thread in one go, and what that fetches ahead it needs itself. Who is done with its own share takes from the fronts of
+//! the others'. So nobody waits for a slow thread longer than for one item, and for one that does not come, not at all.
 //!
 //! All of this is one word, [`Board::state`]. Each step is one atomic change of it, so the steps have one order, which
 //! everybody sees. Who writes before such a step has release ordering there, who reads after it has acquire ordering;
@@ -50,7 +54,8 @@ impl Pool {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("more than {MAX_THREADS} threads")));
         }
         // From here on dropping the pool stops what was started, should a later thread fail.
-        let mut pool = Pool { board: Arc::default(), workers: Vec::new(), turn: Mutex::default() };
+        let board = Board { shares: (0..threads.max(1)).map(|_| Share::default()).collect(), ..Board::default() };
+        let mut pool = Pool { board: Arc::new(board), workers: Vec::new(), turn: Mutex::default() };
         for thread in 1..threads {
             let board = Arc::clone(&pool.board);
             let worker = thread::Builder::new().name(format!("phi-{thread}")).spawn(move || board.work(thread))?;
@@ -64,8 +69,7 @@ impl Pool {
         self.workers.len() + 1
     }
 
-    /// Calls `task(thread, i)` once for every `i` below `n`, on all threads, each claiming the next `i`; returns when
-    /// all are done.
+    /// Calls `task(thread, i)` once for every `i` below `n`, on all threads; returns when all are done.
     ///
     /// `thread` is below [`threads`](Pool::threads), and no two calls at the same time have the same, not even of
     /// different callers: a second caller waits until the first is done.
@@ -79,7 +83,7 @@ impl Pool {
             (0..n).for_each(|i| task(0, i));
             return;
         }
-        let job = Job { task: &task, n, next: AtomicUsize::new(0), panic: Mutex::new(None) };
+        let job = Job { task: &task, n, panic: Mutex::new(None) };
         self.board.open(&job, self.workers.len());
         job.claim(0, &self.board);
         self.board.wait();
@@ -169,14 +173,10 @@ impl Drop for Turn<'_> {
     }
 }
 
-/// What one call of `run` wants done. Threads write `next` all the time, so it does not share a cache line with the
-/// caller's other variables (some CPUs fetch lines of 64 bytes in pairs).
-#[repr(align(128))]
+/// What one call of `run` wants done.
 struct Job<'a> {
     task: &'a (dyn Fn(usize, usize) + Sync),
     n: usize,
-    /// The first item that nobody has claimed; `n` or more when all are.
-    next: AtomicUsize,
     /// What the first task to panic said.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
@@ -184,27 +184,44 @@ struct Job<'a> {
 impl Job<'_> {
     /// Claims and does items until none is left. Afterwards the job is closed.
     fn claim(&self, thread: usize, board: &Board) {
+        let shares = board.shares.len();
         let items = || {
-            loop {
-                // Relaxed: that no two threads get the same number is in the nature of an atomic step; everything else
-                // was made visible by joining.
-                let i = self.next.fetch_add(1, Relaxed);
-                if i.saturating_add(1) >= self.n {
-                    board.close();
+            for share in (thread..shares).chain(0..thread) {
+                let end = first_item(self.n, share + 1, shares);
+                loop {
+                    // Relaxed: that no two threads get the same number is in the nature of an atomic step; everything
+                    // else was made visible by joining.
+                    let i = board.shares[share].next.fetch_add(1, Relaxed);
+                    if i >= end {
+                        break;
+                    }
+                    (self.task)(thread, i);
                 }
-                if i >= self.n {
-                    return;
-                }
-                (self.task)(thread, i);
             }
         };
         // A task can leave nothing behind half done that anybody sees: the caller goes on with the panic.
         if let Err(panic) = catch_unwind(AssertUnwindSafe(items)) {
-            self.next.store(self.n, Relaxed);
-            board.close();
+            for share in &board.shares {
+                share.next.store(self.n, Relaxed);
+            }
             lock(&self.panic).get_or_insert(panic);
         }
+        board.close();
     }
+}
+
+/// Where share `share` of `shares` begins, of `n` items: they differ by one item at most.
+fn first_item(n: usize, share: usize, shares: usize) -> usize {
+    n / shares * share + share.min(n % shares)
+}
+
+/// One thread's share of a job's items. Its thread writes it all the time, so it has a cache line of its own (some CPUs
+/// fetch lines of 64 bytes in pairs).
+#[derive(Default)]
+#[repr(align(128))]
+struct Share {
+    /// The first item of the share that nobody has claimed; where the next share begins, or more, when all are.
+    next: AtomicUsize,
 }
 
 /// What the threads of a pool know of each other.
@@ -214,6 +231,8 @@ struct Board {
     state: AtomicUsize,
     /// The job, while it is open or has workers. Written by the caller only, while it is neither.
     job: AtomicPtr<Job<'static>>,
+    /// The job's items, a share for each thread. Like `job`, set by the caller only.
+    shares: Box<[Share]>,
     /// How many workers have been called and have not woken yet. Guards both ways of sleeping.
     called: Mutex<usize>,
     /// Told when `called` grows.
@@ -222,7 +241,7 @@ struct Board {
     done: Condvar,
 }
 
-/// There is a job to join. Set by its caller, cleared by who claims its last item.
+/// There is a job to join. Set by its caller, cleared by who finds no item left.
 const OPEN: usize = 1;
 /// The pool is being dropped: workers end.
 const STOP: usize = 1 << 1;
@@ -249,7 +268,11 @@ impl Board {
         // Nobody reads the old pointer any more: the last job is closed, and the last caller waited until nobody was
         // active. Relaxed, since the next line publishes it.
         self.job.store(ptr::from_ref(job).cast::<Job<'static>>().cast_mut(), Relaxed);
-        // Release, with `join`: who joins sees the pointer, the job, and all that its caller has written so far.
+        for (i, share) in self.shares.iter().enumerate() {
+            share.next.store(first_item(job.n, i, self.shares.len()), Relaxed);
+        }
+        // Release, with `join`: who joins sees the pointer, the shares, the job, and all that its caller has written so
+        // far.
         let asleep = self.state.fetch_or(OPEN, Release) / ASLEEP;
         if asleep > 0 {
             // Still true below: the count shrinks only when a caller calls, and the caller is us.
