@@ -164,6 +164,9 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// 255 for each byte whose bit of the word is set, else 0.
     fn mask_bits(self, word: u32) -> Self::B;
 
+    /// Places in a task's rows that decode reads from at the same time. What a processor fetches by itself it fetches for
+    /// each place: one core here read 12 GB/s from one, 16 from four and 18 from eight that are pages apart.
+    const STREAMS: usize;
     /// Rows that are multiplied together with one column: 2 or 4.
     const ROWS: usize;
     /// Whether rows are multiplied together: with so many columns, and sub-blocks of so many values, their sums fit

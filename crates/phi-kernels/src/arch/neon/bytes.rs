@@ -163,6 +163,8 @@ macro_rules! bytes_128 {
         const SIGNED_BYTES: bool = true;
         const WHOLE: bool = false;
         const SCALES_AHEAD: bool = false;
+        // No board was at hand to see what more would do.
+        const STREAMS: usize = 1;
         const ROWS: usize = 2;
         const BIAS: u8 = 0;
         const SPLIT: bool = false;

@@ -47,6 +47,7 @@ impl Simd for Avx2 {
         }
     }
 
+    const STREAMS: usize = 8;
     const ROWS: usize = 4;
     const BIAS: u8 = 128;
     const NC: usize = 3;

@@ -186,6 +186,7 @@ impl Simd for Avx512 {
         }
     }
 
+    const STREAMS: usize = 8;
     const ROWS: usize = 4;
     const BIAS: u8 = 128;
     const NC: usize = 6;

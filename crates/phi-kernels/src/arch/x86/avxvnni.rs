@@ -28,6 +28,7 @@ impl Simd for AvxVnni {
     bytes_256!();
     dot_vnni!(_mm256_dpbusd_avx_epi32, _mm256_dpwssd_avx_epi32);
 
+    const STREAMS: usize = 8;
     const ROWS: usize = 4;
     const BIAS: u8 = 128;
     const NC: usize = 3;
