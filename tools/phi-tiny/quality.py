@@ -28,6 +28,24 @@ def exact(phi_run, model, questions):
     return sum(answer == right for answer, (_, right) in zip(answers, questions, strict=True)) / len(questions)
 
 
+def line(row):
+    """A row of the README's table."""
+    made, measured = row["made"], row["measured"]
+    ppl = measured["ppl"]
+    cells = [
+        row["type"],
+        f"{made['bits_per_weight']:.2f}",
+        f"{100 * made['relative']:.1f} %",
+        f"{ppl:.4f}" if ppl < 100 else f"{ppl:.0f}",
+    ]
+    if "kld" in measured:
+        divergence = measured["kld"]["mean"]
+        cells += [f"{divergence:.5f}" if divergence < 1 else f"{divergence:.2f}", f"{100 * measured['same_top']:.1f} %"]
+    else:
+        cells += ["–", "–"]
+    return "| " + " | ".join([*cells, f"{100 * row['exact']:.1f} %"]) + " |"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--bin", type=Path, required=True, help="where phi-quantize and phi-run are")
@@ -45,7 +63,7 @@ def main():
             text = ["perplexity", model, "-f", HERE / "heldout.txt", "--special", "-c", 512, "--kv", "f32", "--json"]
             measured = json.loads(run(phi_run, *text, "--kl-divergence-base", base, *(["--kl-divergence"] if rows else [])))
             rows.append({"type": kind, "made": made, "measured": measured, "exact": exact(phi_run, model, questions)})
-            print(json.dumps(rows[-1]), flush=True)
+            print(line(rows[-1]), flush=True)
     if args.out:
         args.out.write_text(json.dumps({"questions": len(questions), "rows": rows}, indent=1) + "\n")
 

@@ -346,7 +346,7 @@ mod tests {
 
     /// Every row is in one step, and each step has asked for the rows of a later one.
     fn covers<const R: usize>() {
-        for n in 1..300 {
+        for n in (1..70).chain([96, 128, 299]) {
             let order = Order::new::<Isa>(n);
             let mut times = vec![0; n];
             let mut asked = vec![false; 2 * n + 64];
