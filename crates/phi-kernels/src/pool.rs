@@ -16,7 +16,7 @@
 //! thread in one go, and what that fetches ahead it needs itself. Who is done with its own share takes from the fronts of
 //! the others'. So nobody waits for a slow thread longer than for one item, and for one that does not come, not at all.
 //!
-//! All of this is one word, [`Board::state`]. Each step is one atomic change of it, so the steps have one order, which
+//! All of the above but claiming is one word, [`Board::state`]. Each step is one atomic change of it, so the steps have one order, which
 //! everybody sees. Who writes before such a step has release ordering there, who reads after it has acquire ordering;
 //! the steps of others in between are read-modify-writes and do not break the chain.
 //!

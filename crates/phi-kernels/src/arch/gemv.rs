@@ -113,6 +113,8 @@ unsafe fn columns<S: Simd, F: Format, const R: usize, const N: usize>(
     N
 }
 
+/// All rows, `R` at a time, with columns `first` to `first + N − 1`.
+///
 /// # Safety
 /// The rows have the format's bytes.
 #[inline(always)]
