@@ -2,7 +2,7 @@
 
 For every type: bits per weight and relative error as `phi-quantize --stats` counts them, perplexity of the held-out text,
 KL divergence from the BF16 model and agreement of the likeliest token as `phi-run perplexity` measures them, and the
-part of held-out questions that `phi-run` answers letter by letter. Prints the README's table.
+part of held-out questions that `phi-run` answers letter by letter. Prints the rows of the README's table.
 """
 
 import argparse

@@ -19,7 +19,8 @@ const PIECE: usize = (1 << 20) / size_of::<u64>();
 /// Sums that do not wait for each other: half of the sixteen registers that the narrowest vectors have, so that none of
 /// them has to leave its own.
 const SUMS: usize = 16;
-/// Places that a piece is read from at the same time, as decode reads rows: memory gives more to who asks for more at once.
+/// Places that a piece is read from at the same time, whatever decode does here: memory gives more to who asks for more at
+/// once, and it is the most that is looked for.
 const STREAMS: usize = 8;
 /// Rounds of a thread between two looks at the clock: milliseconds, on any machine.
 const ROUNDS: usize = 1 << 12;

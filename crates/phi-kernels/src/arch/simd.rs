@@ -165,7 +165,7 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn mask_bits(self, word: u32) -> Self::B;
 
     /// Places in a task's rows that decode reads from at the same time. What a processor fetches by itself it fetches for
-    /// each place: one core here read 12 GB/s from one, 16 from four and 18 from eight that are pages apart.
+    /// each place: one core of a Xeon read 12 GB/s from one, 17 from four and 18 from eight that are pages apart.
     const STREAMS: usize;
     /// Rows that are multiplied together with one column: 2 or 4.
     const ROWS: usize;
