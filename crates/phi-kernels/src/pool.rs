@@ -473,6 +473,21 @@ mod tests {
     }
 
     #[test]
+    fn a_thread_begins_with_its_own_share() {
+        let pool = pool(3);
+        let barrier = std::sync::Barrier::new(3);
+        let first = [const { AtomicUsize::new(usize::MAX) }; 3];
+        pool.run(11, |thread, i| {
+            if first[thread].load(Relaxed) == usize::MAX {
+                first[thread].store(i, Relaxed);
+                // Nobody takes what is another's before all have begun.
+                barrier.wait();
+            }
+        });
+        assert_eq!(first.map(AtomicUsize::into_inner), [0, 4, 8]);
+    }
+
+    #[test]
     fn many_tiny_regions_see_what_the_last_one_wrote() {
         let pool = pool(4);
         let mut values = [0; 16];

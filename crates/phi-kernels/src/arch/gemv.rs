@@ -1,76 +1,10 @@
 //! Decode: a few columns of activations against rows as they lie in the file.
 
 use super::formats::{Float, Format};
+use super::order::Order;
 use super::simd::Simd;
 use super::tile::{GROUP, PANEL, Scales};
 use super::{Acts, Rows, SIDE};
-
-/// Rows that the prefetch runs ahead where they are read side by side.
-const AHEAD: usize = 4;
-
-/// The order of a task's rows.
-///
-/// They are cut into [`Simd::STREAMS`] runs of rows that lie side by side. A step takes the next row of `R` of the runs, in
-/// turn; or the next `R` rows where there is one run only.
-#[derive(Clone, Copy)]
-struct Order {
-    rows: usize,
-    /// Rows of a run.
-    run: usize,
-}
-
-/// `R` rows, in one run or in as many.
-#[derive(Clone, Copy)]
-struct Step {
-    run: usize,
-    row: usize,
-}
-
-impl Order {
-    fn new<S: Simd>(rows: usize) -> Order {
-        Order { rows, run: rows.div_ceil(S::STREAMS) }
-    }
-
-    /// Runs of a step, rows of a run.
-    const fn shape<S: Simd, const R: usize>() -> (usize, usize) {
-        const { assert!(S::STREAMS == 1 || S::STREAMS.is_multiple_of(R), "runs take turns") };
-        if S::STREAMS == 1 { (1, R) } else { (R, 1) }
-    }
-
-    #[inline(always)]
-    fn steps<S: Simd, const R: usize>(self) -> impl Iterator<Item = Step> {
-        let (runs, rows) = Order::shape::<S, R>();
-        let turns = (0..S::STREAMS).step_by(runs);
-        (0..self.run).step_by(rows).flat_map(move |row| turns.clone().map(move |run| Step { run, row }))
-    }
-
-    #[inline(always)]
-    fn rows<S: Simd, const R: usize>(self, step: Step) -> [usize; R] {
-        let (_, side_by_side) = Order::shape::<S, R>();
-        let mut rows = [0; R];
-        for (i, row) in rows.iter_mut().enumerate() {
-            *row = (step.run + i / side_by_side) * self.run + step.row + i % side_by_side;
-        }
-        rows
-    }
-
-    /// Rows to ask for at a step: those of the next; after the last those of the next task, which begins where this ends.
-    #[inline(always)]
-    fn ahead<S: Simd, const R: usize>(self, Step { run, row }: Step) -> [usize; R] {
-        let (runs, _) = Order::shape::<S, R>();
-        if S::STREAMS == 1 {
-            self.rows::<S, R>(Step { run, row: row + AHEAD })
-        } else if run + runs < S::STREAMS {
-            self.rows::<S, R>(Step { run: run + runs, row })
-        } else if row + 1 < self.run {
-            self.rows::<S, R>(Step { run: 0, row: row + 1 })
-        } else {
-            let mut rows = self.rows::<S, R>(Step { run: 0, row: 0 });
-            rows.iter_mut().for_each(|row| *row += self.rows);
-            rows
-        }
-    }
-}
 
 /// `out[r / PANEL, c, r % PANEL] = Σ_k w[r, k] · a[c, k]`
 ///
@@ -128,7 +62,7 @@ unsafe fn all_rows<S: Simd, F: Format, const R: usize, const N: usize>(
     let order = Order::new::<S>(w.rows);
     for step in order.steps::<S, R>() {
         let mut now = order.rows::<S, R>(step);
-        // The last run may have fewer rows than the others.
+        // The last runs may have fewer rows than the others, or none.
         now.iter_mut().for_each(|row| *row = (*row).min(w.rows - 1));
         // SAFETY: the caller's.
         unsafe { rows::<S, F, R, N>(s, w, acts, first, now, order.ahead::<S, R>(step), out) };
@@ -163,9 +97,7 @@ unsafe fn rows<S: Simd, F: Format, const R: usize, const N: usize>(
     }
     for b in 0..whole {
         for row in ahead {
-            for line in 0..F::BYTES.div_ceil(64) {
-                s.prefetch(base.wrapping_add(row * w.row_bytes + b * F::BYTES + 64 * line));
-            }
+            s.prefetch_bytes(base.wrapping_add(row * w.row_bytes + b * F::BYTES), F::BYTES);
         }
         // SAFETY: the rows have `whole` groups.
         unsafe {
@@ -325,53 +257,12 @@ pub(crate) fn gemv_float<S: Simd, F: Float>(s: S, w: Rows<'_>, acts: Acts<'_>, o
             let mut values = [0.0; GROUP];
             let bytes = w.group(r, b);
             let ahead = bytes.as_ptr().wrapping_sub(r * w.row_bytes).wrapping_add(ahead * w.row_bytes);
-            for line in 0..bytes.len().div_ceil(64) {
-                s.prefetch(ahead.wrapping_add(64 * line));
-            }
+            s.prefetch_bytes(ahead, bytes.len());
             F::decode(s, w.decode(), bytes, &mut values[..len]);
             for c in 0..acts.n {
                 let x = &acts.x[c * w.cols + first..][..len];
                 out[(panel * acts.n + c) * PANEL + lane] += super::float::dot(s, &values[..len], x);
             }
         }
-    }
-}
-
-#[cfg(all(test, any(target_arch = "x86_64", target_arch = "aarch64")))]
-mod tests {
-    use super::*;
-
-    #[cfg(target_arch = "aarch64")]
-    use crate::arch::neon::Neon as Isa;
-    #[cfg(target_arch = "x86_64")]
-    use crate::arch::x86::Avx2 as Isa;
-
-    /// Every row is in one step, and each step has asked for the rows of a later one.
-    fn covers<const R: usize>() {
-        for n in (1..70).chain([96, 128, 299]) {
-            let order = Order::new::<Isa>(n);
-            let mut times = vec![0; n];
-            let mut asked = vec![false; 2 * n + 64];
-            for (i, step) in order.steps::<Isa, R>().enumerate() {
-                for row in order.rows::<Isa, R>(step) {
-                    if let Some(times) = times.get_mut(row) {
-                        *times += 1;
-                    }
-                    assert!(i * R < AHEAD || asked[row], "row {row} of {n} comes unasked");
-                }
-                for row in order.ahead::<Isa, R>(step) {
-                    asked[row] = true;
-                }
-            }
-            assert!(times.iter().all(|times| *times == 1), "{R} together: {times:?}");
-            assert!(asked[n..].contains(&true), "the next task of {n}");
-        }
-    }
-
-    #[test]
-    fn an_order_covers_the_rows() {
-        covers::<1>();
-        covers::<2>();
-        covers::<4>();
     }
 }

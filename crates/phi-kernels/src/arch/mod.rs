@@ -16,6 +16,7 @@ mod gemm;
 mod gemv;
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon;
+mod order;
 mod peak;
 mod scalar;
 mod scan;

@@ -10,6 +10,9 @@ use super::formats::Format;
 use super::gemv::zero_points;
 use super::tile::{PANEL, Scales};
 
+/// Bytes that the processor reads at once.
+const LINE: usize = 64;
+
 /// One instruction set.
 pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// A vector of [`Simd::LANES`] floats.
@@ -119,6 +122,13 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
 
     /// Asks for the cache line at `p`, which may point anywhere.
     fn prefetch(self, p: *const u8);
+    /// Asks for `n` bytes from `p` on, which may point anywhere.
+    #[inline(always)]
+    fn prefetch_bytes(self, p: *const u8, n: usize) {
+        for line in 0..n.div_ceil(LINE) {
+            self.prefetch(p.wrapping_add(LINE * line));
+        }
+    }
 
     /// Transposes `LANES × LANES` words of 32 bits: `dst[c, r] = src[r, c]`; strides are in bytes.
     ///

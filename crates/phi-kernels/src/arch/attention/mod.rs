@@ -58,9 +58,6 @@ const BLOCK: usize = 32 * 1024;
 /// Queries of a block, however small the heads.
 const MAX_ROWS: usize = 512;
 
-/// Bytes that the processor reads at once.
-const LINE: usize = 64;
-
 /// Lanes of two vectors, at most.
 const WIDE: usize = 32;
 
@@ -207,10 +204,7 @@ pub(crate) fn unpack<S: Simd, F: Float>(s: S, rows: Rows<'_>, ahead: usize, stri
     let whole = padded(rows.cols);
     for (bytes, out) in rows.bytes.chunks_exact(rows.row_bytes).zip(out.chunks_mut(stride)) {
         if ahead > 0 {
-            let next = bytes.as_ptr().wrapping_add(ahead);
-            for line in 0..rows.row_bytes.div_ceil(LINE) {
-                s.prefetch(next.wrapping_add(line * LINE));
-            }
+            s.prefetch_bytes(bytes.as_ptr().wrapping_add(ahead), rows.row_bytes);
         }
         F::decode(s, decode, bytes, &mut out[..rows.cols]);
         if whole > rows.cols {
