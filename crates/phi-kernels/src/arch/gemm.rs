@@ -181,18 +181,21 @@ unsafe fn pack<S: Simd, F: Format>(s: S, w: Rows<'_>, first: usize, b: usize, ti
                 // SAFETY: as above; a row of the tile has 256 bytes.
                 unsafe {
                     let codes = F::codes(s, group, $i);
-                    s.store_bytes(row.add(32 * $i).cast(), s.sub_bytes(codes, center));
+                    s.store_bytes(row.add(32 * S::RUNS * $i).cast(), s.sub_bytes(codes, center));
                 }
             )*};
         }
-        step!(0 1 2 3 4 5 6 7);
+        step!(0 1 2 3);
+        if S::RUNS == 1 {
+            step!(4 5 6 7);
+        }
     }
     // SAFETY: both have 32 rows of 64 words.
     unsafe {
         transpose_rows::<S, true>(s, tile.rows.as_ptr().cast(), GROUP, GROUP / 4, tile.codes[0].as_mut_ptr().cast())
     };
     if S::SPLIT && F::BITS == 8 {
-        for i in (0..PANEL * GROUP).step_by(32) {
+        for i in (0..PANEL * GROUP).step_by(32 * S::RUNS) {
             // SAFETY: both planes have these bytes.
             unsafe { split(s, tile.codes[0].as_mut_ptr().add(i).cast(), tile.codes[1].as_mut_ptr().add(i).cast()) };
         }
@@ -213,10 +216,10 @@ unsafe fn pack<S: Simd, F: Format>(s: S, w: Rows<'_>, first: usize, b: usize, ti
     }
 }
 
-/// Splits 32 signed codes: `16 · high + low`, with `low` from −8 to 7 and `high` from −8 to 8.
+/// Splits a vector of signed codes: `16 · high + low`, with `low` from −8 to 7 and `high` from −8 to 8.
 ///
 /// # Safety
-/// 32 bytes are readable and writable at `codes`, writable at `high`.
+/// A vector is readable and writable at `codes`, writable at `high`.
 #[inline(always)]
 unsafe fn split<S: Simd>(s: S, codes: *mut u8, high: *mut u8) {
     // With u = code + 128: low = (u + 8) % 16 − 8, and high = ⌊(u + 8) / 16⌋ − 8, halved first to stay in a byte.

@@ -183,7 +183,7 @@ unsafe fn group<S: Simd, F: Format, const R: usize, const N: usize>(
             unsafe {
                 let mut a = [s.splat_byte(0); N];
                 for c in 0..N {
-                    a[c] = s.load_bytes(q[c].add(32 * $i).cast());
+                    a[c] = s.load_bytes(q[c].add(32 * S::RUNS * $i).cast());
                 }
                 for r in 0..R {
                     let codes = F::codes(s, groups[r], $i);
@@ -194,7 +194,10 @@ unsafe fn group<S: Simd, F: Format, const R: usize, const N: usize>(
             }
         )*};
     }
-    step!(0 1 2 3 4 5 6 7);
+    step!(0 1 2 3);
+    if S::RUNS == 1 {
+        step!(4 5 6 7);
+    }
     for r in 0..R {
         for c in 0..N {
             g[r][c] = s.zero_points::<F>(g[r][c], &scales[r], sides[c]);

@@ -13,6 +13,9 @@ use super::tile::{PANEL, Scales};
 /// Bytes that the processor reads at once.
 const LINE: usize = 64;
 
+/// Runs of 32 bytes in any vector, at most.
+pub(crate) const MAX_RUNS: usize = 2;
+
 /// One instruction set.
 pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// A vector of [`Simd::LANES`] floats.
@@ -117,7 +120,7 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// Eight half floats, `STRIDE` bytes apart: the scales of eight blocks.
     ///
     /// # Safety
-    /// Four bytes are readable at each.
+    /// Four bytes are readable at each; and all between the first and the last.
     unsafe fn f16x8<const STRIDE: usize>(self, p: *const u8) -> [f32; 8];
 
     /// Asks for the cache line at `p`, which may point anywhere.
@@ -147,19 +150,43 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         unsafe { self.transpose(src, src_stride, dst, dst_stride) }
     }
 
-    /// Thirty-two bytes.
+    /// Bytes: [`Simd::RUNS`] runs of 32.
     type B: Copy;
+    /// Runs of 32 bytes in a vector of bytes.
+    const RUNS: usize; // at most `MAX_RUNS`
     /// # Safety
-    /// 32 bytes are readable.
+    /// `32 · RUNS` bytes are readable.
     unsafe fn load_bytes(self, p: *const u8) -> Self::B;
     /// # Safety
-    /// 32 bytes are writable.
+    /// `32 · RUNS` bytes are writable.
     unsafe fn store_bytes(self, p: *mut u8, b: Self::B);
-    /// The low nibbles of 16 bytes, then their high nibbles.
+    /// Vector `i` of runs: of each, the 32 bytes at `p + place(run).0`, shifted right by `place(run).1`, or left where that
+    /// is below 0. The bits that come in are of a byte beside, for the caller to mask.
     ///
     /// # Safety
-    /// 16 bytes are readable.
-    unsafe fn nibbles(self, p: *const u8) -> Self::B;
+    /// 32 bytes are readable at each of the places.
+    #[inline(always)]
+    unsafe fn fields(self, p: *const u8, i: usize, place: impl Fn(usize) -> (usize, i32)) -> Self::B {
+        const { assert!(Self::RUNS == 1, "two runs need not be side by side") };
+        let (at, right) = place(i);
+        // SAFETY: the caller's.
+        let bytes = unsafe { self.load_bytes(p.add(at)) };
+        match right {
+            0 => bytes,
+            1.. => self.shr(bytes, right.unsigned_abs()),
+            _ => self.shl(bytes, right.unsigned_abs()),
+        }
+    }
+    /// Vector `i` of runs, `STRIDE` bytes apart: of each, the low nibbles of 16 bytes, then their high nibbles.
+    ///
+    /// # Safety
+    /// 16 bytes are readable at each.
+    unsafe fn nibbles<const STRIDE: usize>(self, p: *const u8, i: usize) -> Self::B;
+    /// Vector `i` of runs, `STRIDE` bytes apart: of each, 255 for each of 32 bits that is set, else 0.
+    ///
+    /// # Safety
+    /// 4 bytes are readable at each.
+    unsafe fn mask_bits<const STRIDE: usize>(self, p: *const u8, i: usize) -> Self::B;
     fn splat_byte(self, b: u8) -> Self::B;
     fn and(self, a: Self::B, b: Self::B) -> Self::B;
     fn or(self, a: Self::B, b: Self::B) -> Self::B;
@@ -171,8 +198,6 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn shl(self, a: Self::B, n: u32) -> Self::B;
     /// `table[i]` for each byte `i` below 16.
     fn lookup(self, table: &[u8; 16], i: Self::B) -> Self::B;
-    /// 255 for each byte whose bit of the word is set, else 0.
-    fn mask_bits(self, word: u32) -> Self::B;
 
     /// Places in a task's rows that decode reads from at the same time. What a processor fetches by itself it fetches for
     /// each place: one core of a Xeon read 12 GB/s from one, 17 from four and 18 from eight that are pages apart.
@@ -195,9 +220,10 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// Whether [`Simd::dot`] takes codes of 8 bits as signed (less 128) or as they are.
     const SIGNED_BYTES: bool;
     fn zero_g(self) -> Self::G;
-    /// Adds the products of 32 of a format's codes with 32 signed activations, times the scales of their sub-blocks.
+    /// Adds the products of a vector of a format's codes with as many signed activations, times the scales of their
+    /// sub-blocks.
     ///
-    /// A group is eight calls, `STEP` from 0 to 7; the sums are whole after the last.
+    /// A group is `8 / RUNS` calls, `STEP` from 0 on; the sums are whole after the last.
     fn dot<F: Format, const STEP: usize>(self, g: Self::G, codes: Self::B, a: Self::B, scales: &Scales) -> Self::G;
     /// After the last step, adds what minima give, or takes off what the middle of the codes' range gave that stands for
     /// 0; `side` are the sums of activations.

@@ -2,8 +2,8 @@
 
 use phi_quant::Decode;
 
-use super::{Float, Format, block_scales, read_u32};
-use crate::arch::simd::Simd;
+use super::{Float, Format, block_scales};
+use crate::arch::simd::{MAX_RUNS, Simd};
 use crate::arch::tile::Scales;
 
 /// `d`, 16 bytes of nibbles.
@@ -23,7 +23,7 @@ impl Format for Q4_0 {
     #[inline(always)]
     unsafe fn codes<S: Simd>(s: S, group: *const u8, i: usize) -> S::B {
         // SAFETY: the caller's.
-        unsafe { s.nibbles(group.add(18 * i + 2)) }
+        unsafe { s.nibbles::<18>(group.add(2), i) }
     }
 }
 
@@ -47,18 +47,18 @@ impl Format for Q4_1 {
     #[inline(always)]
     unsafe fn codes<S: Simd>(s: S, group: *const u8, i: usize) -> S::B {
         // SAFETY: the caller's.
-        unsafe { s.nibbles(group.add(20 * i + 4)) }
+        unsafe { s.nibbles::<20>(group.add(4), i) }
     }
 }
 
-/// Nibbles with a fifth bit each.
+/// Nibbles with a fifth bit each, of blocks `STRIDE` bytes apart: 32 high bits, 16 bytes of nibbles.
 ///
 /// # Safety
-/// 4 and 16 bytes are readable.
+/// The group's blocks are readable from the high bits on.
 #[inline(always)]
-unsafe fn five_bits<S: Simd>(s: S, high: *const u8, low: *const u8) -> S::B {
+unsafe fn five_bits<S: Simd, const STRIDE: usize>(s: S, p: *const u8, i: usize) -> S::B {
     // SAFETY: the caller's.
-    let (low, high) = unsafe { (s.nibbles(low), s.mask_bits(read_u32(high))) };
+    let (low, high) = unsafe { (s.nibbles::<STRIDE>(p.add(4), i), s.mask_bits::<STRIDE>(p, i)) };
     s.or(low, s.and(high, s.splat_byte(16)))
 }
 
@@ -79,7 +79,7 @@ impl Format for Q5_0 {
     #[inline(always)]
     unsafe fn codes<S: Simd>(s: S, group: *const u8, i: usize) -> S::B {
         // SAFETY: the caller's.
-        unsafe { five_bits(s, group.add(22 * i + 2), group.add(22 * i + 6)) }
+        unsafe { five_bits::<S, 22>(s, group.add(2), i) }
     }
 }
 
@@ -103,7 +103,7 @@ impl Format for Q5_1 {
     #[inline(always)]
     unsafe fn codes<S: Simd>(s: S, group: *const u8, i: usize) -> S::B {
         // SAFETY: the caller's.
-        unsafe { five_bits(s, group.add(24 * i + 4), group.add(24 * i + 8)) }
+        unsafe { five_bits::<S, 24>(s, group.add(4), i) }
     }
 }
 
@@ -124,7 +124,7 @@ impl Format for Q8_0 {
     #[inline(always)]
     unsafe fn codes<S: Simd>(s: S, group: *const u8, i: usize) -> S::B {
         // SAFETY: the caller's.
-        s.xor(unsafe { s.load_bytes(group.add(34 * i + 2)) }, s.splat_byte(128))
+        s.xor(unsafe { s.fields(group.add(2), i, |run| (34 * run, 0)) }, s.splat_byte(128))
     }
 }
 
@@ -147,13 +147,23 @@ impl Float for Q4_0 {
     fn decode<S: Simd>(s: S, _codec: Decode, bytes: &[u8], out: &mut [f32]) {
         let blocks = bytes.as_chunks::<18>().0;
         assert_eq!(out.len(), 32 * blocks.len(), "these bytes are these values");
-        for (block, out) in blocks.iter().zip(out.as_chunks_mut().0) {
-            let mut codes = [0_i8; 32];
-            // SAFETY: 16 bytes follow the scale, and there are 32 codes.
+        for (blocks, out) in blocks.chunks(S::RUNS).zip(out.chunks_mut(32 * S::RUNS)) {
+            let mut room = [[0; 18]; MAX_RUNS];
+            let whole = if blocks.len() == S::RUNS {
+                blocks
+            } else {
+                room[..blocks.len()].copy_from_slice(blocks);
+                &room
+            };
+            let mut codes = [[0_i8; 32]; MAX_RUNS];
+            // SAFETY: 16 bytes follow the scale of each, and there are as many codes as a vector may have.
             unsafe {
-                let nibbles = s.nibbles(block.as_ptr().add(2));
+                let nibbles = s.nibbles::<18>(whole.as_ptr().cast::<u8>().add(2), 0);
                 s.store_bytes(codes.as_mut_ptr().cast(), s.sub_bytes(nibbles, s.splat_byte(8)));
-                scaled(s, block, codes.as_ptr(), out);
+            }
+            for ((block, codes), out) in blocks.iter().zip(&codes).zip(out.as_chunks_mut().0) {
+                // SAFETY: there are 32 codes.
+                unsafe { scaled(s, block, codes.as_ptr(), out) };
             }
         }
     }

@@ -24,7 +24,7 @@ impl Format for Iq4Nl {
     #[inline(always)]
     unsafe fn codes<S: Simd>(s: S, group: *const u8, i: usize) -> S::B {
         // SAFETY: the caller's.
-        s.lookup(&VALUES, unsafe { s.nibbles(group.add(18 * i + 2)) })
+        s.lookup(&VALUES, unsafe { s.nibbles::<18>(group.add(2), i) })
     }
 }
 
@@ -49,6 +49,6 @@ impl Format for Iq4Xs {
     #[inline(always)]
     unsafe fn codes<S: Simd>(s: S, group: *const u8, i: usize) -> S::B {
         // SAFETY: the caller's.
-        s.lookup(&VALUES, unsafe { s.nibbles(group.add(8 + 16 * i)) })
+        s.lookup(&VALUES, unsafe { s.nibbles::<16>(group.add(8), i) })
     }
 }

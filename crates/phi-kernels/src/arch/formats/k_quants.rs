@@ -1,7 +1,6 @@
 //! Super-blocks of 256 values, whose sub-blocks have small integer scales of their own.
 //!
-//! Values `32 i` to `32 i + 31` of the 2-, 3- and 6-bit formats have their bits in pair `g = i % 4` of each byte of half
-//! `h = i / 4`.
+//! Values `32 run` to `32 run + 31` have their bits at one place in each of 32 bytes.
 
 use super::{Format, read_u16, read_u32};
 use crate::arch::simd::Simd;
@@ -18,6 +17,26 @@ fn small_scales<S: Simd>(s: S, d: f32, q: [[i8; 8]; 2], out: &mut Scales) {
     }
     out.scale[..8].copy_from_slice(&s.scale_i8(d, q[0]));
     out.scale[8..].copy_from_slice(&s.scale_i8(d, q[1]));
+}
+
+/// Two bits of each value: four runs in 32 bytes.
+///
+/// # Safety
+/// 64 bytes are readable.
+#[inline(always)]
+unsafe fn pairs<S: Simd>(s: S, p: *const u8, i: usize) -> S::B {
+    // SAFETY: the caller's.
+    unsafe { s.fields(p, i, |run| (32 * (run / 4), 2 * (run as i32 % 4))) }
+}
+
+/// Four bits of each value: two runs in 32 bytes.
+///
+/// # Safety
+/// 128 bytes are readable.
+#[inline(always)]
+unsafe fn nibbles<S: Simd>(s: S, p: *const u8, i: usize) -> S::B {
+    // SAFETY: the caller's.
+    unsafe { s.fields(p, i, |run| (32 * (run / 2), 4 * (run as i32 % 2))) }
 }
 
 /// 16 bytes of scale and minimum (4 bits each), 64 bytes of pairs, `d`, `dmin`.
@@ -49,8 +68,7 @@ impl Format for Q2K {
     #[inline(always)]
     unsafe fn codes<S: Simd>(s: S, group: *const u8, i: usize) -> S::B {
         // SAFETY: the caller's.
-        let pairs = unsafe { s.load_bytes(group.add(16 + 32 * (i / 4))) };
-        s.and(s.shr(pairs, 2 * (i as u32 % 4)), s.splat_byte(3))
+        s.and(unsafe { pairs(s, group.add(16), i) }, s.splat_byte(3))
     }
 }
 
@@ -82,10 +100,8 @@ impl Format for Q3K {
     #[inline(always)]
     unsafe fn codes<S: Simd>(s: S, group: *const u8, i: usize) -> S::B {
         // SAFETY: the caller's.
-        let (high, pairs) = unsafe { (s.load_bytes(group), s.load_bytes(group.add(32 + 32 * (i / 4)))) };
-        let low = s.and(s.shr(pairs, 2 * (i as u32 % 4)), s.splat_byte(3));
-        let high = if i < 2 { s.shl(high, 2 - i as u32) } else { s.shr(high, i as u32 - 2) };
-        s.or(low, s.and(high, s.splat_byte(4)))
+        let (low, high) = unsafe { (pairs(s, group.add(32), i), s.fields(group, i, |run| (0, run as i32 - 2))) };
+        s.or(s.and(low, s.splat_byte(3)), s.and(high, s.splat_byte(4)))
     }
 }
 
@@ -125,8 +141,7 @@ impl Format for Q4K {
     #[inline(always)]
     unsafe fn codes<S: Simd>(s: S, group: *const u8, i: usize) -> S::B {
         // SAFETY: the caller's.
-        let both = unsafe { s.load_bytes(group.add(16 + 32 * (i / 2))) };
-        s.and(if i.is_multiple_of(2) { both } else { s.shr(both, 4) }, s.splat_byte(15))
+        s.and(unsafe { nibbles(s, group.add(16), i) }, s.splat_byte(15))
     }
 }
 
@@ -148,10 +163,9 @@ impl Format for Q5K {
     #[inline(always)]
     unsafe fn codes<S: Simd>(s: S, group: *const u8, i: usize) -> S::B {
         // SAFETY: the caller's.
-        let (high, both) = unsafe { (s.load_bytes(group.add(16)), s.load_bytes(group.add(48 + 32 * (i / 2)))) };
-        let low = s.and(if i.is_multiple_of(2) { both } else { s.shr(both, 4) }, s.splat_byte(15));
-        let high = if i < 4 { s.shl(high, 4 - i as u32) } else { s.shr(high, i as u32 - 4) };
-        s.or(low, s.and(high, s.splat_byte(16)))
+        let (low, high) =
+            unsafe { (nibbles(s, group.add(48), i), s.fields(group.add(16), i, |run| (0, run as i32 - 4))) };
+        s.or(s.and(low, s.splat_byte(15)), s.and(high, s.splat_byte(16)))
     }
 }
 
@@ -173,12 +187,11 @@ impl Format for Q6K {
     }
     #[inline(always)]
     unsafe fn codes<S: Simd>(s: S, group: *const u8, i: usize) -> S::B {
-        let (h, g) = (i / 4, i % 4);
         // SAFETY: the caller's.
-        let (low, high) =
-            unsafe { (s.load_bytes(group.add(64 * h + 32 * (g % 2))), s.load_bytes(group.add(128 + 32 * h))) };
-        let low = s.and(if g < 2 { low } else { s.shr(low, 4) }, s.splat_byte(15));
-        let high = if g < 2 { s.shl(high, 4 - 2 * g as u32) } else { s.shr(high, 2 * g as u32 - 4) };
-        s.or(low, s.and(high, s.splat_byte(0x30)))
+        let (low, high) = unsafe {
+            let low = s.fields(group, i, |run| (64 * (run / 4) + 32 * (run % 2), 4 * (run as i32 % 4 / 2)));
+            (low, s.fields(group.add(128), i, |run| (32 * (run / 4), 2 * (run as i32 % 4) - 4)))
+        };
+        s.or(s.and(low, s.splat_byte(15)), s.and(high, s.splat_byte(0x30)))
     }
 }

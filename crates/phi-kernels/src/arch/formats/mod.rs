@@ -33,7 +33,7 @@ pub(crate) trait Format: 'static {
     /// `BYTES` bytes are readable.
     unsafe fn scales<S: Simd>(s: S, group: *const u8, out: &mut Scales);
 
-    /// Codes of values `32 i` to `32 i + 31`.
+    /// Vector `i` of the codes.
     ///
     /// # Safety
     /// `BYTES` bytes are readable.

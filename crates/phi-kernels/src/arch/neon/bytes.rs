@@ -81,6 +81,7 @@ shift!(shl, vshlq_n_u8);
 macro_rules! bytes_128 {
     () => {
         type B = uint8x16x2_t;
+        const RUNS: usize = 1;
         type G = $crate::arch::neon::bytes::Sums;
 
         #[inline(always)]
@@ -97,10 +98,10 @@ macro_rules! bytes_128 {
             }
         }
         #[inline(always)]
-        unsafe fn nibbles(self, p: *const u8) -> uint8x16x2_t {
+        unsafe fn nibbles<const STRIDE: usize>(self, p: *const u8, i: usize) -> uint8x16x2_t {
             // SAFETY: 16 bytes are readable, says the caller; `self` proves NEON.
             unsafe {
-                let both = vld1q_u8(p);
+                let both = vld1q_u8(p.add(STRIDE * i));
                 uint8x16x2_t(vandq_u8(both, vdupq_n_u8(15)), vshrq_n_u8::<4>(both))
             }
         }
@@ -148,10 +149,10 @@ macro_rules! bytes_128 {
             }
         }
         #[inline(always)]
-        fn mask_bits(self, word: u32) -> uint8x16x2_t {
-            // SAFETY: `self` proves NEON.
+        unsafe fn mask_bits<const STRIDE: usize>(self, p: *const u8, i: usize) -> uint8x16x2_t {
+            // SAFETY: 4 bytes are readable, says the caller; `self` proves NEON.
             unsafe {
-                let bytes = vreinterpretq_u8_u32(vdupq_n_u32(word));
+                let bytes = vreinterpretq_u8_u32(vdupq_n_u32(p.add(STRIDE * i).cast::<u32>().read_unaligned()));
                 let bits = vreinterpretq_u8_u64(vdupq_n_u64(0x8040_2010_0804_0201));
                 let low = vcombine_u8(vdup_laneq_u8::<0>(bytes), vdup_laneq_u8::<1>(bytes));
                 let high = vcombine_u8(vdup_laneq_u8::<2>(bytes), vdup_laneq_u8::<3>(bytes));

@@ -3,7 +3,7 @@
 use std::arch::asm;
 use std::arch::x86_64::*;
 
-use super::bytes::{bytes_256, whole_scales};
+use super::bytes::{bytes_256, scales_256, whole_scales};
 use super::float::float_256;
 use crate::arch::SIDE;
 use crate::arch::formats::Format;
@@ -25,6 +25,7 @@ impl Avx2 {
 impl Simd for Avx2 {
     float_256!();
     bytes_256!();
+    scales_256!();
 
     // `vpmaddubsw` saturates at 16 bits, so wide codes go in as magnitudes, their signs on the activations.
     const SIGNED_BYTES: bool = true;

@@ -2,7 +2,8 @@
 
 use std::arch::x86_64::*;
 
-use super::bytes::{bytes_256, dot_vnni};
+use super::bytes::scales_256;
+use super::wide::bytes_512;
 use crate::arch::SIDE;
 use crate::arch::formats::Format;
 use crate::arch::simd::{Simd, TILE_STRIDE};
@@ -26,8 +27,8 @@ impl Avx512 {
 }
 
 impl Simd for Avx512 {
-    bytes_256!();
-    dot_vnni!(_mm256_dpbusd_epi32, _mm256_dpwssd_epi32);
+    bytes_512!();
+    scales_256!();
 
     type F = __m512;
     const LANES: usize = 16;

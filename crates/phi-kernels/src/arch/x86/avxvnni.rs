@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::bytes::{bytes_256, dot_vnni};
+use super::bytes::{bytes_256, scales_256, whole_scales};
 use super::float::float_256;
 use crate::arch::SIDE;
 use crate::arch::formats::Format;
@@ -26,7 +26,29 @@ impl AvxVnni {
 impl Simd for AvxVnni {
     float_256!();
     bytes_256!();
-    dot_vnni!(_mm256_dpbusd_avx_epi32, _mm256_dpwssd_avx_epi32);
+    scales_256!();
+
+    // `vpdpbusd` takes unsigned codes of any width.
+    const SIGNED_BYTES: bool = false;
+
+    #[inline(always)]
+    fn dot<F: Format, const STEP: usize>(self, mut g: Self::G, codes: __m256i, a: __m256i, scales: &Scales) -> Self::G {
+        // SAFETY: `self` proves the instructions.
+        unsafe {
+            let products = _mm256_dpbusd_avx_epi32(_mm256_setzero_si256(), codes, a);
+            if !F::WHOLE {
+                return g.take::<F, STEP>(products, scales);
+            }
+            // Four products, 4 · 63 · 127 at most, fit 16 bits: two steps are scaled and added in one.
+            if STEP.is_multiple_of(2) {
+                g.one = products;
+                return g;
+            }
+            let both = _mm256_packs_epi32(g.one, products);
+            g.whole = _mm256_dpwssd_avx_epi32(g.whole, both, whole_scales::<STEP, true>(scales));
+            g
+        }
+    }
 
     const STREAMS: usize = 8;
     const ROWS: usize = 4;

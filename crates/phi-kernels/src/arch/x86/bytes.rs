@@ -1,4 +1,5 @@
-//! What the three instruction sets do alike: 32 bytes at a time, and the eight lanes of a row's running sums.
+//! Bytes in AVX2: 32 at a time, and the eight lanes of a row's running sums; and what scales all three instruction sets
+//! read.
 
 use std::arch::asm;
 use std::arch::x86_64::*;
@@ -11,6 +12,7 @@ use crate::arch::tile::Scales;
 macro_rules! bytes_256 {
     () => {
         type B = __m256i;
+        const RUNS: usize = 1;
         type G = $crate::arch::x86::bytes::Sums;
         const WHOLE: bool = true;
         const SCALES_AHEAD: bool = true;
@@ -26,10 +28,10 @@ macro_rules! bytes_256 {
             unsafe { _mm256_storeu_si256(p.cast(), b) }
         }
         #[inline(always)]
-        unsafe fn nibbles(self, p: *const u8) -> __m256i {
+        unsafe fn nibbles<const STRIDE: usize>(self, p: *const u8, i: usize) -> __m256i {
             // SAFETY: 16 bytes are readable, says the caller; `self` proves AVX2.
             unsafe {
-                let both = _mm256_broadcastsi128_si256(_mm_loadu_si128(p.cast()));
+                let both = _mm256_broadcastsi128_si256(_mm_loadu_si128(p.add(STRIDE * i).cast()));
                 let high = _mm256_setr_epi64x(0, 0, 4, 4);
                 _mm256_and_si256(_mm256_srlv_epi64(both, high), _mm256_set1_epi8(15))
             }
@@ -75,12 +77,13 @@ macro_rules! bytes_256 {
             unsafe { _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast())), i) }
         }
         #[inline(always)]
-        fn mask_bits(self, word: u32) -> __m256i {
-            // SAFETY: `self` proves AVX2.
+        unsafe fn mask_bits<const STRIDE: usize>(self, p: *const u8, i: usize) -> __m256i {
+            // SAFETY: 4 bytes are readable, says the caller; `self` proves AVX2.
             unsafe {
+                let word = p.add(STRIDE * i).cast::<i32>().read_unaligned();
                 let spread = _mm256_setr_epi64x(0, 0x0101_0101_0101_0101, 0x0202_0202_0202_0202, 0x0303_0303_0303_0303);
                 let bits = _mm256_set1_epi64x(0x8040_2010_0804_0201_u64 as i64);
-                let bytes = _mm256_shuffle_epi8(_mm256_set1_epi32(word as i32), spread);
+                let bytes = _mm256_shuffle_epi8(_mm256_set1_epi32(word), spread);
                 _mm256_cmpeq_epi8(_mm256_and_si256(bytes, bits), bits)
             }
         }
@@ -117,25 +120,20 @@ macro_rules! bytes_256 {
             unsafe { $crate::arch::x86::float::sum_256(g.floats) }
         }
         #[inline(always)]
+        unsafe fn f16x8<const STRIDE: usize>(self, p: *const u8) -> [f32; 8] {
+            // SAFETY: the caller's; `self` proves F16C.
+            unsafe { $crate::arch::x86::bytes::f16x8::<STRIDE>(p) }
+        }
+    };
+}
+
+/// The methods of `Simd` on a few scales, in AVX2 and F16C.
+macro_rules! scales_256 {
+    () => {
+        #[inline(always)]
         fn f16(self, bits: u16) -> f32 {
             // SAFETY: `self` proves F16C.
             unsafe { _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(bits)))) }
-        }
-        #[inline(always)]
-        unsafe fn f16x8<const STRIDE: usize>(self, p: *const u8) -> [f32; 8] {
-            let mut out = [0.0; 8];
-            // SAFETY: the caller's; `self` proves F16C, and `out` has eight floats.
-            unsafe {
-                // Four bytes come to a register by a load alone, two by a shuffle more.
-                let mut w = [_mm_setzero_si128(); 8];
-                for (i, w) in w.iter_mut().enumerate() {
-                    *w = _mm_cvtsi32_si128(p.add(i * STRIDE).cast::<i32>().read_unaligned());
-                }
-                let low = _mm_unpacklo_epi32(_mm_unpacklo_epi16(w[0], w[1]), _mm_unpacklo_epi16(w[2], w[3]));
-                let high = _mm_unpacklo_epi32(_mm_unpacklo_epi16(w[4], w[5]), _mm_unpacklo_epi16(w[6], w[7]));
-                _mm256_storeu_ps(out.as_mut_ptr(), _mm256_cvtph_ps(_mm_unpacklo_epi64(low, high)));
-            }
-            out
         }
         #[inline(always)]
         fn scale_u8(self, d: f32, q: [u8; 8]) -> [f32; 8] {
@@ -200,36 +198,25 @@ macro_rules! bytes_256 {
     };
 }
 
-/// Products by `vpdpbusd`, which takes unsigned codes of any width.
-macro_rules! dot_vnni {
-    ($dpbusd:ident, $dpwssd:ident) => {
-        const SIGNED_BYTES: bool = false;
-
-        #[inline(always)]
-        fn dot<F: Format, const STEP: usize>(
-            self,
-            mut g: Self::G,
-            codes: __m256i,
-            a: __m256i,
-            scales: &Scales,
-        ) -> Self::G {
-            // SAFETY: `self` proves the instructions.
-            unsafe {
-                let products = $dpbusd(_mm256_setzero_si256(), codes, a);
-                if !F::WHOLE {
-                    return g.take::<F, STEP>(products, scales);
-                }
-                // Four products, 4 · 63 · 127 at most, fit 16 bits: two steps are scaled and added in one.
-                if STEP.is_multiple_of(2) {
-                    g.one = products;
-                    return g;
-                }
-                let both = _mm256_packs_epi32(g.one, products);
-                g.whole = $dpwssd(g.whole, both, $crate::arch::x86::bytes::whole_scales::<STEP, true>(scales));
-                g
-            }
+/// Eight half floats, `STRIDE` bytes apart.
+///
+/// # Safety
+/// Four bytes are readable at each; the processor has F16C.
+#[inline(always)]
+pub(super) unsafe fn f16x8<const STRIDE: usize>(p: *const u8) -> [f32; 8] {
+    let mut out = [0.0; 8];
+    // SAFETY: the caller's; `out` has eight floats.
+    unsafe {
+        // Four bytes come to a register by a load alone, two by a shuffle more.
+        let mut w = [_mm_setzero_si128(); 8];
+        for (i, w) in w.iter_mut().enumerate() {
+            *w = _mm_cvtsi32_si128(p.add(i * STRIDE).cast::<i32>().read_unaligned());
         }
-    };
+        let low = _mm_unpacklo_epi32(_mm_unpacklo_epi16(w[0], w[1]), _mm_unpacklo_epi16(w[2], w[3]));
+        let high = _mm_unpacklo_epi32(_mm_unpacklo_epi16(w[4], w[5]), _mm_unpacklo_epi16(w[6], w[7]));
+        _mm256_storeu_ps(out.as_mut_ptr(), _mm256_cvtph_ps(_mm_unpacklo_epi64(low, high)));
+    }
+    out
 }
 
 /// A row's running sums.
@@ -354,4 +341,4 @@ pub(super) unsafe fn whole_scales<const STEP: usize, const TWO: bool>(scales: &S
     }
 }
 
-pub(super) use {bytes_256, dot_vnni};
+pub(super) use {bytes_256, scales_256};

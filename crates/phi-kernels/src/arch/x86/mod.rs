@@ -1,10 +1,11 @@
-//! x86-64: three instruction sets that share their 256-bit byte operations.
+//! x86-64: three instruction sets, two of which share all vectors of 256 bits.
 
 mod avx2;
 mod avx512;
 mod avxvnni;
 mod bytes;
 mod float;
+mod wide;
 
 pub(crate) use avx2::Avx2;
 pub(crate) use avx512::Avx512;
