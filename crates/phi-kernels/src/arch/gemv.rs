@@ -178,25 +178,35 @@ unsafe fn group<S: Simd, F: Format, const R: usize, const N: usize>(
     let mut g = [[s.zero_g(); N]; R];
     // Written out, for the shifts to be constants.
     macro_rules! step {
-        ($($i:literal)*) => {$(
+        ($($i:literal: $low:literal $high:literal,)*) => {$(
             // SAFETY: a column has 256 activations in each group, and the rest is the caller's.
             unsafe {
-                let mut a = [s.splat_byte(0); N];
+                let mut a = [[s.splat_byte(0); 2]; N];
                 for c in 0..N {
-                    a[c] = s.load_bytes(q[c].add(32 * S::RUNS * $i).cast());
+                    let at = |step: usize| q[c].add(32 * S::RUNS * step).cast();
+                    a[c] = [s.load_bytes(at($low)), s.load_bytes(at($high))];
+                    if F::HALVES {
+                        a[c] = s.halves(a[c]);
+                    }
                 }
                 for r in 0..R {
-                    let codes = F::codes(s, groups[r], $i);
+                    let [codes, _] = F::two_codes(s, groups[r], $i);
                     for c in 0..N {
-                        g[r][c] = s.dot::<F, $i>(g[r][c], codes, a[c], &scales[r]);
+                        g[r][c] = s.dot::<F, $low>(g[r][c], codes, a[c][0], &scales[r]);
+                    }
+                }
+                for r in 0..R {
+                    let [_, codes] = F::two_codes(s, groups[r], $i);
+                    for c in 0..N {
+                        g[r][c] = s.dot::<F, $high>(g[r][c], codes, a[c][1], &scales[r]);
                     }
                 }
             }
         )*};
     }
-    step!(0 1 2 3);
+    step!(0: 0 1, 1: 2 3,);
     if S::RUNS == 1 {
-        step!(4 5 6 7);
+        step!(2: 4 5, 3: 6 7,);
     }
     for r in 0..R {
         for c in 0..N {

@@ -182,6 +182,20 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// 16 bytes are readable at each.
     unsafe fn nibbles<const STRIDE: usize>(self, p: *const u8, i: usize) -> Self::B;
+    /// Vectors `2 i` and `2 i + 1` of [`Simd::nibbles`], as [`Simd::halves`] has them.
+    ///
+    /// # Safety
+    /// 16 bytes are readable at each.
+    #[inline(always)]
+    unsafe fn nibble_halves<const STRIDE: usize>(self, p: *const u8, i: usize) -> [Self::B; 2] {
+        // SAFETY: the caller's.
+        unsafe { [self.nibbles::<STRIDE>(p, 2 * i), self.nibbles::<STRIDE>(p, 2 * i + 1)] }
+    }
+    /// Of two vectors the first halves of all runs and then the second; or both as they are, where that gains nothing.
+    #[inline(always)]
+    fn halves(self, two: [Self::B; 2]) -> [Self::B; 2] {
+        two
+    }
     /// Vector `i` of runs, `STRIDE` bytes apart: of each, 255 for each of 32 bits that is set, else 0.
     ///
     /// # Safety

@@ -25,6 +25,14 @@ impl Format for Q4_0 {
         // SAFETY: the caller's.
         unsafe { s.nibbles::<18>(group.add(2), i) }
     }
+
+    const HALVES: bool = true;
+
+    #[inline(always)]
+    unsafe fn two_codes<S: Simd>(s: S, group: *const u8, i: usize) -> [S::B; 2] {
+        // SAFETY: the caller's.
+        unsafe { s.nibble_halves::<18>(group.add(2), i) }
+    }
 }
 
 /// `d`, `m`, 16 bytes of nibbles.
@@ -48,6 +56,14 @@ impl Format for Q4_1 {
     unsafe fn codes<S: Simd>(s: S, group: *const u8, i: usize) -> S::B {
         // SAFETY: the caller's.
         unsafe { s.nibbles::<20>(group.add(4), i) }
+    }
+
+    const HALVES: bool = true;
+
+    #[inline(always)]
+    unsafe fn two_codes<S: Simd>(s: S, group: *const u8, i: usize) -> [S::B; 2] {
+        // SAFETY: the caller's.
+        unsafe { s.nibble_halves::<20>(group.add(4), i) }
     }
 }
 

@@ -26,6 +26,15 @@ impl Format for Iq4Nl {
         // SAFETY: the caller's.
         s.lookup(&VALUES, unsafe { s.nibbles::<18>(group.add(2), i) })
     }
+
+    const HALVES: bool = true;
+
+    #[inline(always)]
+    unsafe fn two_codes<S: Simd>(s: S, group: *const u8, i: usize) -> [S::B; 2] {
+        // SAFETY: the caller's.
+        let [low, high] = unsafe { s.nibble_halves::<18>(group.add(2), i) };
+        [s.lookup(&VALUES, low), s.lookup(&VALUES, high)]
+    }
 }
 
 /// `d`, eight scales of 6 bits in two places, 128 bytes of nibbles.

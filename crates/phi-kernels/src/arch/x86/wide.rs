@@ -63,6 +63,24 @@ macro_rules! bytes_512 {
             }
         }
         #[inline(always)]
+        unsafe fn nibble_halves<const STRIDE: usize>(self, p: *const u8, i: usize) -> [__m512i; 2] {
+            // SAFETY: four times 16 bytes are readable, says the caller; `self` proves AVX-512.
+            unsafe {
+                let p = p.add(4 * i * STRIDE);
+                let mut both = _mm512_castsi128_si512(_mm_loadu_si128(p.cast()));
+                both = _mm512_inserti32x4::<1>(both, _mm_loadu_si128(p.add(STRIDE).cast()));
+                both = _mm512_inserti32x4::<2>(both, _mm_loadu_si128(p.add(2 * STRIDE).cast()));
+                both = _mm512_inserti32x4::<3>(both, _mm_loadu_si128(p.add(3 * STRIDE).cast()));
+                let nibble = _mm512_set1_epi8(15);
+                [_mm512_and_si512(both, nibble), _mm512_and_si512(_mm512_srli_epi16::<4>(both), nibble)]
+            }
+        }
+        #[inline(always)]
+        fn halves(self, [a, b]: [__m512i; 2]) -> [__m512i; 2] {
+            // SAFETY: `self` proves AVX-512.
+            unsafe { [_mm512_shuffle_i64x2::<0x88>(a, b), _mm512_shuffle_i64x2::<0xdd>(a, b)] }
+        }
+        #[inline(always)]
         unsafe fn mask_bits<const STRIDE: usize>(self, p: *const u8, i: usize) -> __m512i {
             // SAFETY: twice 4 bytes are readable, says the caller; `self` proves AVX-512.
             unsafe {
@@ -139,7 +157,13 @@ macro_rules! bytes_512 {
         ) -> Self::G {
             // SAFETY: `self` proves the instructions.
             unsafe {
-                let products = _mm512_dpbusd_epi32(_mm512_setzero_si512(), codes, a);
+                // Second halves have the lanes and the scales of the first ones.
+                let second = F::HALVES && !STEP.is_multiple_of(2);
+                let products = _mm512_dpbusd_epi32(if second { g.one } else { _mm512_setzero_si512() }, codes, a);
+                if F::HALVES && !second {
+                    g.one = products;
+                    return g;
+                }
                 if !F::WHOLE {
                     return g.take::<F, STEP>(products, scales);
                 }
@@ -229,7 +253,7 @@ impl Sums {
     pub(super) unsafe fn take<F: Format, const STEP: usize>(mut self, products: __m512i, scales: &Scales) -> Sums {
         // SAFETY: there are sixteen scales; the rest is the caller's.
         unsafe {
-            let lanes = _mm512_loadu_si512(const { lane_scales(STEP, F::SUB) }.as_ptr().cast());
+            let lanes = _mm512_loadu_si512(const { lane_scales(STEP, F::SUB, F::HALVES) }.as_ptr().cast());
             // What was just stored can be loaded at once, but not with more beside it.
             let scale = if F::SUB == 32 {
                 _mm512_castps256_ps512(_mm256_loadu_ps(scales.scale.as_ptr()))
@@ -271,12 +295,12 @@ impl Sums {
     }
 }
 
-/// The scale of each lane of step `step`, four values a lane and `sub` a scale.
-const fn lane_scales(step: usize, sub: usize) -> [i32; 16] {
+/// The scale of each lane of step `step`, four values a lane and `sub` a scale; or four lanes a scale, in halves.
+const fn lane_scales(step: usize, sub: usize, halves: bool) -> [i32; 16] {
     let mut lanes = [0; 16];
     let mut i = 0;
     while i < 16 {
-        lanes[i] = ((64 * step + 4 * i) / sub) as i32;
+        lanes[i] = if halves { 4 * (step / 2) + i / 4 } else { (64 * step + 4 * i) / sub } as i32;
         i += 1;
     }
     lanes
