@@ -189,16 +189,18 @@ unsafe fn group<S: Simd, F: Format, const R: usize, const N: usize>(
                         a[c] = s.halves(a[c]);
                     }
                 }
+                let mut codes = [[s.splat_byte(0); 2]; R];
                 for r in 0..R {
-                    let [codes, _] = F::two_codes(s, groups[r], $i);
+                    codes[r] = F::two_codes(s, groups[r], $i);
+                }
+                for r in 0..R {
                     for c in 0..N {
-                        g[r][c] = s.dot::<F, $low>(g[r][c], codes, a[c][0], &scales[r]);
+                        g[r][c] = s.dot::<F, $low>(g[r][c], codes[r][0], a[c][0], &scales[r]);
                     }
                 }
                 for r in 0..R {
-                    let [_, codes] = F::two_codes(s, groups[r], $i);
                     for c in 0..N {
-                        g[r][c] = s.dot::<F, $high>(g[r][c], codes, a[c][1], &scales[r]);
+                        g[r][c] = s.dot::<F, $high>(g[r][c], codes[r][1], a[c][1], &scales[r]);
                     }
                 }
             }

@@ -71,6 +71,7 @@ macro_rules! bytes_512 {
                 both = _mm512_inserti32x4::<1>(both, _mm_loadu_si128(p.add(STRIDE).cast()));
                 both = _mm512_inserti32x4::<2>(both, _mm_loadu_si128(p.add(2 * STRIDE).cast()));
                 both = _mm512_inserti32x4::<3>(both, _mm_loadu_si128(p.add(3 * STRIDE).cast()));
+                let both = $crate::arch::x86::wide::keep(both);
                 let nibble = _mm512_set1_epi8(15);
                 [_mm512_and_si512(both, nibble), _mm512_and_si512(_mm512_srli_epi16::<4>(both), nibble)]
             }
@@ -224,6 +225,15 @@ pub(super) unsafe fn f16x8_of_18(p: *const u8) -> [f32; 8] {
         _mm256_storeu_ps(out.as_mut_ptr(), _mm256_cvtph_ps(all));
     }
     out
+}
+
+/// `x`, of which the compiler knows nothing: it would make the halves of nibbles anew, out of smaller loads.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(super) fn keep(mut x: __m512i) -> __m512i {
+    // SAFETY: no instruction at all.
+    unsafe { asm!("/* {0} */", inout(zmm_reg) x, options(pure, nomem, nostack, preserves_flags)) };
+    x
 }
 
 /// A row's running sums.
