@@ -176,39 +176,58 @@ unsafe fn group<S: Simd, F: Format, const R: usize, const N: usize>(
         sides[c] = acts.side(b, first + c);
     }
     let mut g = [[s.zero_g(); N]; R];
+    let vector = |c: usize, i: usize| q[c].wrapping_add(32 * S::RUNS * i).cast();
     // Written out, for the shifts to be constants.
-    macro_rules! step {
-        ($($i:literal: $low:literal $high:literal,)*) => {$(
+    macro_rules! steps {
+        ($($i:literal)*) => {$(
             // SAFETY: a column has 256 activations in each group, and the rest is the caller's.
             unsafe {
-                let mut a = [[s.splat_byte(0); 2]; N];
+                let mut a = [s.splat_byte(0); N];
                 for c in 0..N {
-                    let at = |step: usize| q[c].add(32 * S::RUNS * step).cast();
-                    a[c] = [s.load_bytes(at($low)), s.load_bytes(at($high))];
-                    if F::HALVES {
-                        a[c] = s.halves(a[c]);
-                    }
-                }
-                let mut codes = [[s.splat_byte(0); 2]; R];
-                for r in 0..R {
-                    codes[r] = F::two_codes(s, groups[r], $i);
+                    a[c] = s.load_bytes(vector(c, $i));
                 }
                 for r in 0..R {
+                    let codes = F::codes(s, groups[r], $i);
                     for c in 0..N {
-                        g[r][c] = s.dot::<F, $low>(g[r][c], codes[r][0], a[c][0], &scales[r]);
-                    }
-                }
-                for r in 0..R {
-                    for c in 0..N {
-                        g[r][c] = s.dot::<F, $high>(g[r][c], codes[r][1], a[c][1], &scales[r]);
+                        g[r][c] = s.dot::<F, $i>(g[r][c], codes, a[c], &scales[r]);
                     }
                 }
             }
         )*};
     }
-    step!(0: 0 1, 1: 2 3,);
-    if S::RUNS == 1 {
-        step!(2: 4 5, 3: 6 7,);
+    macro_rules! pairs {
+        ($($i:literal: $first:literal $second:literal,)*) => {$(
+            // SAFETY: as above.
+            unsafe {
+                let mut codes = [[s.splat_byte(0); 2]; R];
+                for r in 0..R {
+                    codes[r] = F::halves(s, groups[r], $i);
+                }
+                let mut a = [[s.splat_byte(0); 2]; N];
+                for c in 0..N {
+                    a[c] = s.halves([s.load_bytes(vector(c, $first)), s.load_bytes(vector(c, $second))]);
+                }
+                for r in 0..R {
+                    for c in 0..N {
+                        g[r][c] = s.dot::<F, $first>(g[r][c], codes[r][0], a[c][0], &scales[r]);
+                    }
+                }
+                for r in 0..R {
+                    for c in 0..N {
+                        g[r][c] = s.dot::<F, $second>(g[r][c], codes[r][1], a[c][1], &scales[r]);
+                    }
+                }
+            }
+        )*};
+    }
+    const { assert!(S::RUNS == 2 || !S::HALVES, "two pairs are a group") };
+    if F::HALVES && S::HALVES {
+        pairs!(0: 0 1, 1: 2 3,);
+    } else {
+        steps!(0 1 2 3);
+        if S::RUNS == 1 {
+            steps!(4 5 6 7);
+        }
     }
     for r in 0..R {
         for c in 0..N {

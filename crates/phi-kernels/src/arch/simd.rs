@@ -191,11 +191,13 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         // SAFETY: the caller's.
         unsafe { [self.nibbles::<STRIDE>(p, 2 * i), self.nibbles::<STRIDE>(p, 2 * i + 1)] }
     }
-    /// Of two vectors the first halves of all runs and then the second; or both as they are, where that gains nothing.
+    /// Of two vectors the first halves of all runs, then the second ones; or both as they are without [`Simd::HALVES`].
     #[inline(always)]
     fn halves(self, two: [Self::B; 2]) -> [Self::B; 2] {
         two
     }
+    /// Whether decode has codes by halves, where a format has [`Format::HALVES`].
+    const HALVES: bool = false;
     /// Vector `i` of runs, `STRIDE` bytes apart: of each, 255 for each of 32 bits that is set, else 0.
     ///
     /// # Safety

@@ -29,7 +29,7 @@ impl Format for Q4_0 {
     const HALVES: bool = true;
 
     #[inline(always)]
-    unsafe fn two_codes<S: Simd>(s: S, group: *const u8, i: usize) -> [S::B; 2] {
+    unsafe fn halves<S: Simd>(s: S, group: *const u8, i: usize) -> [S::B; 2] {
         // SAFETY: the caller's.
         unsafe { s.nibble_halves::<18>(group.add(2), i) }
     }
@@ -61,7 +61,7 @@ impl Format for Q4_1 {
     const HALVES: bool = true;
 
     #[inline(always)]
-    unsafe fn two_codes<S: Simd>(s: S, group: *const u8, i: usize) -> [S::B; 2] {
+    unsafe fn halves<S: Simd>(s: S, group: *const u8, i: usize) -> [S::B; 2] {
         // SAFETY: the caller's.
         unsafe { s.nibble_halves::<20>(group.add(4), i) }
     }

@@ -30,7 +30,7 @@ impl Format for Iq4Nl {
     const HALVES: bool = true;
 
     #[inline(always)]
-    unsafe fn two_codes<S: Simd>(s: S, group: *const u8, i: usize) -> [S::B; 2] {
+    unsafe fn halves<S: Simd>(s: S, group: *const u8, i: usize) -> [S::B; 2] {
         // SAFETY: the caller's.
         let [low, high] = unsafe { s.nibble_halves::<18>(group.add(2), i) };
         [s.lookup(&VALUES, low), s.lookup(&VALUES, high)]

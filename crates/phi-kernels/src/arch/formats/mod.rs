@@ -39,15 +39,15 @@ pub(crate) trait Format: 'static {
     /// `BYTES` bytes are readable.
     unsafe fn codes<S: Simd>(s: S, group: *const u8, i: usize) -> S::B;
 
-    /// Whether decode has the codes as [`Simd::halves`] does: low nibbles as they lie, then high ones, and a scale for both.
+    /// Whether first halves of blocks are low nibbles and second ones high nibbles, with one scale for both.
     const HALVES: bool = false;
 
-    /// What decode multiplies with: vectors `2 i` and `2 i + 1` of the codes.
+    /// Vectors `2 i` and `2 i + 1` of the codes, as [`Simd::halves`] has them.
     ///
     /// # Safety
     /// `BYTES` bytes are readable.
     #[inline(always)]
-    unsafe fn two_codes<S: Simd>(s: S, group: *const u8, i: usize) -> [S::B; 2] {
+    unsafe fn halves<S: Simd>(s: S, group: *const u8, i: usize) -> [S::B; 2] {
         // SAFETY: the caller's.
         unsafe { [Self::codes(s, group, 2 * i), Self::codes(s, group, 2 * i + 1)] }
     }

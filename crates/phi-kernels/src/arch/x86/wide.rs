@@ -13,6 +13,7 @@ macro_rules! bytes_512 {
     () => {
         type B = __m512i;
         const RUNS: usize = 2;
+        const HALVES: bool = true;
         type G = $crate::arch::x86::wide::Sums;
         const WHOLE: bool = true;
         const SCALES_AHEAD: bool = false;
