@@ -152,16 +152,16 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
 
     /// Bytes: [`Simd::RUNS`] runs of 32.
     type B: Copy;
-    /// Runs of 32 bytes in a vector of bytes.
-    const RUNS: usize; // at most `MAX_RUNS`
+    /// Runs of 32 bytes in a vector of bytes, at most [`MAX_RUNS`]. Vector `i` is of runs `RUNS · i` on.
+    const RUNS: usize;
     /// # Safety
     /// `32 · RUNS` bytes are readable.
     unsafe fn load_bytes(self, p: *const u8) -> Self::B;
     /// # Safety
     /// `32 · RUNS` bytes are writable.
     unsafe fn store_bytes(self, p: *mut u8, b: Self::B);
-    /// Vector `i` of runs: of each, the 32 bytes at `p + place(run).0`, shifted right by `place(run).1`, or left where that
-    /// is below 0. The bits that come in are of a byte beside, for the caller to mask.
+    /// Vector `i`: of each run the 32 bytes at `p + place(run).0`, shifted right by `place(run).1`, or left where that is
+    /// below 0. The bits that come in are of a byte beside, for the caller to mask.
     ///
     /// # Safety
     /// 32 bytes are readable at each of the places.
@@ -177,7 +177,7 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
             _ => self.shl(bytes, right.unsigned_abs()),
         }
     }
-    /// Vector `i` of runs, `STRIDE` bytes apart: of each, the low nibbles of 16 bytes, then their high nibbles.
+    /// Vector `i`: of each run the low nibbles of the 16 bytes at `p + STRIDE · run`, then their high nibbles.
     ///
     /// # Safety
     /// 16 bytes are readable at each.
@@ -196,9 +196,7 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn halves(self, two: [Self::B; 2]) -> [Self::B; 2] {
         two
     }
-    /// Whether decode has codes by halves, where a format has [`Format::HALVES`].
-    const HALVES: bool = false;
-    /// Vector `i` of runs, `STRIDE` bytes apart: of each, 255 for each of 32 bits that is set, else 0.
+    /// Vector `i`: of each run 255 for each of the 32 bits at `p + STRIDE · run` that is set, else 0.
     ///
     /// # Safety
     /// 4 bytes are readable at each.
@@ -226,6 +224,9 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn pairs_rows(self, _columns: usize, _sub: usize) -> bool {
         true
     }
+    /// Whether decode has codes by halves, where a format has [`Format::HALVES`]: the products of a block's second half are
+    /// added to those of its first before they are scaled. That takes more registers.
+    const HALVES: bool = false;
     /// Whether [`Simd::dot`] and [`Simd::zero_points`] want scales and minima as whole numbers, where a format has them so.
     const WHOLE: bool;
     /// Whether decode computes scales a group before they are multiplied with. That takes room in memory, which pays where

@@ -1,6 +1,6 @@
 //! Super-blocks of 256 values, whose sub-blocks have small integer scales of their own.
 //!
-//! Values `32 run` to `32 run + 31` have their bits at one place in each of 32 bytes.
+//! Values `32 run` to `32 run + 31`, a run, have their bits at one place of 32 bytes, side by side with those of other runs.
 
 use super::{Format, read_u16, read_u32};
 use crate::arch::simd::Simd;

@@ -33,7 +33,7 @@ pub(crate) trait Format: 'static {
     /// `BYTES` bytes are readable.
     unsafe fn scales<S: Simd>(s: S, group: *const u8, out: &mut Scales);
 
-    /// Vector `i` of the codes.
+    /// Vector `i` of the codes: those of the values of [`Simd::RUNS`] runs of 32.
     ///
     /// # Safety
     /// `BYTES` bytes are readable.

@@ -13,8 +13,8 @@ macro_rules! bytes_512 {
     () => {
         type B = __m512i;
         const RUNS: usize = 2;
-        const HALVES: bool = true;
         type G = $crate::arch::x86::wide::Sums;
+        const HALVES: bool = true;
         const WHOLE: bool = true;
         const SCALES_AHEAD: bool = false;
         const SIGNED_BYTES: bool = false;
@@ -32,6 +32,7 @@ macro_rules! bytes_512 {
         #[inline(always)]
         unsafe fn fields(self, p: *const u8, i: usize, place: impl Fn(usize) -> (usize, i32)) -> __m512i {
             let ((at, right), (next_at, next_right)) = (place(2 * i), place(2 * i + 1));
+            assert!((right < 0 && next_right <= 0) || (right >= 0 && next_right >= 0), "both are shifted the same way");
             // SAFETY: the caller's; `self` proves AVX-512.
             unsafe {
                 let bytes = if next_at == at {
@@ -40,16 +41,9 @@ macro_rules! bytes_512 {
                     let [low, high] = [at, next_at].map(|at| p.add(at).cast());
                     _mm512_inserti64x4::<1>(_mm512_castsi256_si512(_mm256_loadu_si256(low)), _mm256_loadu_si256(high))
                 };
-                let bits = if right < 0 { [-right, -next_right] } else { [right, next_right] }.map(|n| n as i16);
-                match bits {
-                    [0, 0] => bytes,
-                    [n, next] if n == next && right < 0 => _mm512_sll_epi16(bytes, _mm_cvtsi32_si128(n.into())),
-                    [n, next] if n == next => _mm512_srl_epi16(bytes, _mm_cvtsi32_si128(n.into())),
-                    [n, next] => {
-                        let n = _mm512_mask_set1_epi16(_mm512_set1_epi16(n), 0xffff_0000, next);
-                        if right < 0 { _mm512_sllv_epi16(bytes, n) } else { _mm512_srlv_epi16(bytes, n) }
-                    }
-                }
+                let [n, next] = [right, next_right].map(|n| n.unsigned_abs() as i16);
+                let n = _mm512_mask_set1_epi16(_mm512_set1_epi16(n), 0xffff_0000, next);
+                if right < 0 { _mm512_sllv_epi16(bytes, n) } else { _mm512_srlv_epi16(bytes, n) }
             }
         }
         #[inline(always)]
