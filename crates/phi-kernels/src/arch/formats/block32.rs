@@ -164,6 +164,7 @@ impl Float for Q4_0 {
         let blocks = bytes.as_chunks::<18>().0;
         assert_eq!(out.len(), 32 * blocks.len(), "these bytes are these values");
         for (blocks, out) in blocks.chunks(S::RUNS).zip(out.chunks_mut(32 * S::RUNS)) {
+            // The last vector may be of more blocks than are left.
             let mut room = [[0; 18]; MAX_RUNS];
             let whole = if blocks.len() == S::RUNS {
                 blocks

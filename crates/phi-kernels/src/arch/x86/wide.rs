@@ -8,7 +8,7 @@ use crate::arch::SIDE;
 use crate::arch::formats::Format;
 use crate::arch::tile::Scales;
 
-/// The methods of `Simd` on bytes, in AVX-512.
+/// The methods of `Simd` on bytes, in AVX-512. A macro only because an impl is one block: those on floats are in avx512.rs.
 macro_rules! bytes_512 {
     () => {
         type B = __m512i;
