@@ -6,6 +6,14 @@ use super::simd::Simd;
 use super::tile::{GROUP, PANEL, Scales};
 use super::{Acts, Rows, SIDE};
 
+/// Running sums of some rows with one column.
+#[derive(Clone, Copy)]
+pub(crate) struct RowSums<G, const R: usize> {
+    pub(crate) rows: [G; R],
+    /// What minima give to all the rows, where an instruction set adds them apart.
+    pub(crate) minima: G,
+}
+
 /// `out[r / PANEL, c, r % PANEL] = Σ_k w[r, k] · a[c, k]`
 ///
 /// # Safety
@@ -81,7 +89,7 @@ unsafe fn rows<S: Simd, F: Format, const R: usize, const N: usize>(
     out: &mut [f32],
 ) {
     let base = w.bytes.as_ptr();
-    let mut sums = [[s.zero_g(); N]; R];
+    let mut sums = [RowSums { rows: [s.zero_g(); R], minima: s.zero_g() }; N];
     let mut scales = [const { [Scales::ZERO; R] }; 2];
     let whole = w.cols / GROUP;
     let groups = |b: usize| {
@@ -126,10 +134,9 @@ unsafe fn rows<S: Simd, F: Format, const R: usize, const N: usize>(
             group::<S, F, R, N>(s, groups, &scales[0], acts, first, whole, &mut sums);
         }
     }
-    for (i, sums) in sums.into_iter().enumerate() {
-        let (panel, lane) = (rows[i] / PANEL, rows[i] % PANEL);
-        for (c, sum) in sums.into_iter().enumerate() {
-            out[(panel * acts.n + first + c) * PANEL + lane] = s.sum_g(sum);
+    for (c, sums) in sums.into_iter().enumerate() {
+        for (row, sum) in rows.into_iter().zip(s.sum_rows(sums)) {
+            out[(row / PANEL * acts.n + first + c) * PANEL + row % PANEL] = sum;
         }
     }
 }
@@ -138,10 +145,10 @@ unsafe fn rows<S: Simd, F: Format, const R: usize, const N: usize>(
 /// Each group has the format's bytes.
 #[inline(always)]
 unsafe fn all_scales<S: Simd, F: Format, const R: usize>(s: S, groups: [*const u8; R], scales: &mut [Scales; R]) {
-    for (scales, group) in scales.iter_mut().zip(groups) {
-        let mut all = Scales::ZERO;
-        // SAFETY: the caller's.
-        unsafe { F::scales(s, group, &mut all) };
+    let mut all = [const { Scales::ZERO }; R];
+    // SAFETY: the caller's.
+    unsafe { F::rows_scales(s, groups, &mut all) };
+    for (scales, all) in scales.iter_mut().zip(all) {
         // Only what is asked for: the rest then is not even stored.
         if F::WHOLE && S::WHOLE {
             (scales.d, scales.whole) = (all.d, all.whole);
@@ -167,7 +174,7 @@ unsafe fn group<S: Simd, F: Format, const R: usize, const N: usize>(
     acts: Acts<'_>,
     first: usize,
     b: usize,
-    sums: &mut [[S::G; N]; R],
+    sums: &mut [RowSums<S::G, R>; N],
 ) {
     let mut q = [acts.q.as_ptr(); N];
     let mut sides: [&[f32; SIDE]; N] = [acts.side(b, first); N];
@@ -175,7 +182,7 @@ unsafe fn group<S: Simd, F: Format, const R: usize, const N: usize>(
         q[c] = acts.group(b, first + c);
         sides[c] = acts.side(b, first + c);
     }
-    let mut g = [[s.zero_g(); N]; R];
+    let mut g = [[s.zero_g(); R]; N];
     let vector = |c: usize, i: usize| q[c].wrapping_add(32 * S::RUNS * i).cast();
     // Written out, for the shifts to be constants.
     macro_rules! steps {
@@ -189,7 +196,7 @@ unsafe fn group<S: Simd, F: Format, const R: usize, const N: usize>(
                 for r in 0..R {
                     let codes = F::codes(s, groups[r], $i);
                     for c in 0..N {
-                        g[r][c] = s.dot::<F, $i>(g[r][c], codes, a[c], &scales[r]);
+                        g[c][r] = s.dot::<F, $i>(g[c][r], codes, a[c], &scales[r]);
                     }
                 }
             }
@@ -209,12 +216,12 @@ unsafe fn group<S: Simd, F: Format, const R: usize, const N: usize>(
                 }
                 for r in 0..R {
                     for c in 0..N {
-                        g[r][c] = s.dot::<F, $first>(g[r][c], codes[r][0], a[c][0], &scales[r]);
+                        g[c][r] = s.dot::<F, $first>(g[c][r], codes[r][0], a[c][0], &scales[r]);
                     }
                 }
                 for r in 0..R {
                     for c in 0..N {
-                        g[r][c] = s.dot::<F, $second>(g[r][c], codes[r][1], a[c][1], &scales[r]);
+                        g[c][r] = s.dot::<F, $second>(g[c][r], codes[r][1], a[c][1], &scales[r]);
                     }
                 }
             }
@@ -229,15 +236,27 @@ unsafe fn group<S: Simd, F: Format, const R: usize, const N: usize>(
             steps!(4 5 6 7);
         }
     }
-    for r in 0..R {
-        for c in 0..N {
-            g[r][c] = s.zero_points::<F>(g[r][c], &scales[r], sides[c]);
-            sums[r][c] = s.scale_g(sums[r][c], g[r][c], sides[c][0]);
-        }
+    for c in 0..N {
+        s.add_group::<F, R>(&mut sums[c], g[c], scales, sides[c]);
     }
 }
 
-/// [`Simd::zero_points`] in floats.
+/// [`Simd::add_group`] in floats.
+#[inline(always)]
+pub(super) fn add_group<S: Simd, F: Format, const R: usize>(
+    s: S,
+    sums: &mut RowSums<S::G, R>,
+    g: [S::G; R],
+    scales: &[Scales; R],
+    side: &[f32; SIDE],
+) {
+    for r in 0..R {
+        let g = zero_points::<S, F>(s, g[r], &scales[r], side);
+        sums.rows[r] = s.scale_g(sums.rows[r], g, side[0]);
+    }
+}
+
+/// Adds what minima give, or takes off what the middle of the codes' range gave that stands for 0.
 #[inline(always)]
 pub(super) fn zero_points<S: Simd, F: Format>(s: S, g: S::G, scales: &Scales, side: &[f32; SIDE]) -> S::G {
     if F::MIN {

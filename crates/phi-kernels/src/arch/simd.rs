@@ -7,7 +7,7 @@
 
 use super::SIDE;
 use super::formats::Format;
-use super::gemv::zero_points;
+use super::gemv::{RowSums, add_group};
 use super::tile::{PANEL, Scales};
 
 /// Bytes that the processor reads at once.
@@ -71,7 +71,7 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     unsafe fn store_i8(self, p: *mut i8, x: Self::F);
     /// `d · q[i]`, the scales of sub-blocks.
     #[inline(always)]
-    fn scale_u8(self, d: f32, q: [u8; 8]) -> [f32; 8] {
+    fn scale_i8(self, d: f32, q: [i8; 8]) -> [f32; 8] {
         let mut scales = [0.0; 8];
         for i in 0..8 {
             scales[i] = d * f32::from(q[i]);
@@ -80,29 +80,31 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     }
     /// `d · q[i]`, the scales of sub-blocks.
     #[inline(always)]
-    fn scale_i8(self, d: f32, q: [i8; 8]) -> [f32; 8] {
+    fn scale_i16(self, d: f32, q: [i16; 8]) -> [f32; 8] {
         let mut scales = [0.0; 8];
         for i in 0..8 {
             scales[i] = d * f32::from(q[i]);
         }
         scales
     }
-    /// Eight scales and eight minima of 6 bits: low ones as they lie, two bits of high ones above each low one.
+    /// Of each row eight scales and eight minima of 6 bits, in the 12 bytes from `p + 4` on: low ones as they lie, two bits
+    /// of high ones above each low one.
     ///
     /// # Safety
-    /// 12 bytes are readable, and the four before them.
+    /// 16 bytes are readable at each.
     #[inline(always)]
-    unsafe fn six_bits(self, p: *const u8) -> [[u8; 8]; 2] {
-        // SAFETY: the caller's.
-        let [u0, u1, u2] = unsafe { p.cast::<[u32; 3]>().read_unaligned() }.map(u32::from_le);
-        let scale = [u0 & 0x3f3f_3f3f, (u2 & 0x0f0f_0f0f) | ((u0 >> 2) & 0x3030_3030)];
-        let min = [u1 & 0x3f3f_3f3f, ((u2 >> 4) & 0x0f0f_0f0f) | ((u1 >> 2) & 0x3030_3030)];
-        [scale, min].map(|[low, high]| (u64::from(low) | u64::from(high) << 32).to_le_bytes())
-    }
-    /// Scales of sub-blocks as [`Scales::whole`] has them.
-    #[inline(always)]
-    fn widen(self, q: [u8; 8]) -> [i16; 8] {
-        q.map(i16::from)
+    unsafe fn six_bits<const R: usize>(self, p: [*const u8; R]) -> [[[i16; 8]; R]; 2] {
+        let mut out = [[[0; 8]; R]; 2];
+        for (r, p) in p.into_iter().enumerate() {
+            // SAFETY: the caller's.
+            let [_, u0, u1, u2] = unsafe { p.cast::<[u32; 4]>().read_unaligned() }.map(u32::from_le);
+            let scale = [u0 & 0x3f3f_3f3f, (u2 & 0x0f0f_0f0f) | ((u0 >> 2) & 0x3030_3030)];
+            let min = [u1 & 0x3f3f_3f3f, ((u2 >> 4) & 0x0f0f_0f0f) | ((u1 >> 2) & 0x3030_3030)];
+            for (out, [low, high]) in out.iter_mut().zip([scale, min]) {
+                out[r] = (u64::from(low) | u64::from(high) << 32).to_le_bytes().map(i16::from);
+            }
+        }
+        out
     }
     /// Those at even and those at odd places.
     #[inline(always)]
@@ -227,7 +229,7 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// Whether decode has codes by halves, where a format has [`Format::HALVES`]: the products of a block's second half are
     /// added to those of its first before they are scaled. That takes more registers.
     const HALVES: bool = false;
-    /// Whether [`Simd::dot`] and [`Simd::zero_points`] want scales and minima as whole numbers, where a format has them so.
+    /// Whether [`Simd::dot`] and [`Simd::add_group`] want scales and minima as whole numbers, where a format has them so.
     const WHOLE: bool;
     /// Whether decode computes scales a group before they are multiplied with. That takes room in memory, which pays where
     /// they come to every lane by a load.
@@ -242,11 +244,17 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     ///
     /// A group is `8 / RUNS` calls, `STEP` from 0 on; the sums are whole after the last.
     fn dot<F: Format, const STEP: usize>(self, g: Self::G, codes: Self::B, a: Self::B, scales: &Scales) -> Self::G;
-    /// After the last step, adds what minima give, or takes off what the middle of the codes' range gave that stands for
-    /// 0; `side` are the sums of activations.
+    /// After the last step, adds a group's sums `g` to those of the rows, with what minima give, or without what the
+    /// middle of the codes' range gave that stands for 0; `side` is the scale of activations and their sums.
     #[inline(always)]
-    fn zero_points<F: Format>(self, g: Self::G, scales: &Scales, side: &[f32; SIDE]) -> Self::G {
-        zero_points::<Self, F>(self, g, scales, side)
+    fn add_group<F: Format, const R: usize>(
+        self,
+        sums: &mut RowSums<Self::G, R>,
+        g: [Self::G; R],
+        scales: &[Scales; R],
+        side: &[f32; SIDE],
+    ) {
+        add_group::<Self, F, R>(self, sums, g, scales, side);
     }
     /// `g + a[lane] · b[lane]`
     fn fma_g(self, g: Self::G, a: &[f32; 8], b: &[f32; 8]) -> Self::G;
@@ -254,6 +262,15 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn scale_g(self, sum: Self::G, g: Self::G, scale: f32) -> Self::G;
     /// The sum of all lanes.
     fn sum_g(self, g: Self::G) -> f32;
+    /// The sum of each row.
+    #[inline(always)]
+    fn sum_rows<const R: usize>(self, sums: RowSums<Self::G, R>) -> [f32; R] {
+        let mut out = [0.0; R];
+        for (out, g) in out.iter_mut().zip(sums.rows) {
+            *out = self.sum_g(g);
+        }
+        out
+    }
 
     /// What is added to activations so that they are unsigned: 128 where the instruction wants one operand unsigned.
     const BIAS: u8;

@@ -2,6 +2,8 @@
 //!
 //! Values `32 run` to `32 run + 31`, a run, have their bits at one place of 32 bytes, side by side with those of other runs.
 
+use std::array::from_mut;
+
 use super::{Format, read_u16, read_u32};
 use crate::arch::simd::Simd;
 use crate::arch::tile::Scales;
@@ -57,13 +59,13 @@ impl Format for Q2K {
         };
         let both = both.map(u64::from_le_bytes);
         small_scales(s, d, both.map(|both| (both & NIBBLES).to_le_bytes().map(|b| b as i8)), out);
-        let min = both.map(|both| ((both >> 4) & NIBBLES).to_le_bytes());
+        let min = both.map(|both| ((both >> 4) & NIBBLES).to_le_bytes().map(|b| b as i8));
         out.dmin = dmin;
         if S::WHOLE {
-            out.whole_min = s.split(min.map(|min| min.map(|b| b as i8)));
+            out.whole_min = s.split(min);
         }
-        out.min[..8].copy_from_slice(&s.scale_u8(-dmin, min[0]));
-        out.min[8..].copy_from_slice(&s.scale_u8(-dmin, min[1]));
+        out.min[..8].copy_from_slice(&s.scale_i8(-dmin, min[0]));
+        out.min[8..].copy_from_slice(&s.scale_i8(-dmin, min[1]));
     }
     #[inline(always)]
     unsafe fn codes<S: Simd>(s: S, group: *const u8, i: usize) -> S::B {
@@ -108,18 +110,17 @@ impl Format for Q3K {
 /// Scales and minima of eight sub-blocks, 6 bits each, in 12 bytes behind `d` and `dmin`.
 ///
 /// # Safety
-/// 16 bytes are readable.
+/// 16 bytes are readable at each group.
 #[inline(always)]
-unsafe fn packed_scales<S: Simd>(s: S, group: *const u8, out: &mut Scales) {
+unsafe fn packed_scales<S: Simd, const R: usize>(s: S, groups: [*const u8; R], out: &mut [Scales; R]) {
     // SAFETY: the caller's.
-    unsafe {
-        (out.d, out.dmin) = (s.f16(read_u16(group)), s.f16(read_u16(group.add(2))));
-        let [scale, min] = s.six_bits(group.add(4));
-        if S::WHOLE {
-            (out.whole, out.whole_min) = ([s.widen(scale); 2], [s.widen(min); 2]);
-        }
-        out.scale[..8].copy_from_slice(&s.scale_u8(out.d, scale));
-        out.min[..8].copy_from_slice(&s.scale_u8(-out.dmin, min));
+    let [scales, minima] = unsafe { s.six_bits(groups) };
+    for (r, out) in out.iter_mut().enumerate() {
+        // SAFETY: the caller's.
+        (out.d, out.dmin) = unsafe { (s.f16(read_u16(groups[r])), s.f16(read_u16(groups[r].add(2)))) };
+        (out.whole, out.whole_min) = ([scales[r]; 2], [minima[r]; 2]);
+        out.scale[..8].copy_from_slice(&s.scale_i16(out.d, scales[r]));
+        out.min[..8].copy_from_slice(&s.scale_i16(-out.dmin, minima[r]));
     }
 }
 
@@ -136,7 +137,12 @@ impl Format for Q4K {
     #[inline(always)]
     unsafe fn scales<S: Simd>(s: S, group: *const u8, out: &mut Scales) {
         // SAFETY: the caller's.
-        unsafe { packed_scales(s, group, out) }
+        unsafe { packed_scales(s, [group], from_mut(out)) }
+    }
+    #[inline(always)]
+    unsafe fn rows_scales<S: Simd, const R: usize>(s: S, groups: [*const u8; R], out: &mut [Scales; R]) {
+        // SAFETY: the caller's.
+        unsafe { packed_scales(s, groups, out) }
     }
     #[inline(always)]
     unsafe fn codes<S: Simd>(s: S, group: *const u8, i: usize) -> S::B {
@@ -158,7 +164,12 @@ impl Format for Q5K {
     #[inline(always)]
     unsafe fn scales<S: Simd>(s: S, group: *const u8, out: &mut Scales) {
         // SAFETY: the caller's.
-        unsafe { packed_scales(s, group, out) }
+        unsafe { packed_scales(s, [group], from_mut(out)) }
+    }
+    #[inline(always)]
+    unsafe fn rows_scales<S: Simd, const R: usize>(s: S, groups: [*const u8; R], out: &mut [Scales; R]) {
+        // SAFETY: the caller's.
+        unsafe { packed_scales(s, groups, out) }
     }
     #[inline(always)]
     unsafe fn codes<S: Simd>(s: S, group: *const u8, i: usize) -> S::B {

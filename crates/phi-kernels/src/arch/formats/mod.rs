@@ -33,6 +33,18 @@ pub(crate) trait Format: 'static {
     /// `BYTES` bytes are readable.
     unsafe fn scales<S: Simd>(s: S, group: *const u8, out: &mut Scales);
 
+    /// Those of a group of each row.
+    ///
+    /// # Safety
+    /// `BYTES` bytes are readable at each.
+    #[inline(always)]
+    unsafe fn rows_scales<S: Simd, const R: usize>(s: S, groups: [*const u8; R], out: &mut [Scales; R]) {
+        for (out, group) in out.iter_mut().zip(groups) {
+            // SAFETY: the caller's.
+            unsafe { Self::scales(s, group, out) };
+        }
+    }
+
     /// Vector `i` of the codes: those of the values of [`Simd::RUNS`] runs of 32.
     ///
     /// # Safety

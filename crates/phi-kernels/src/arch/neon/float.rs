@@ -179,23 +179,18 @@ macro_rules! float_128 {
             out
         }
         #[inline(always)]
-        fn scale_u8(self, d: f32, q: [u8; 8]) -> [f32; 8] {
-            let mut out = [0.0; 8];
+        fn scale_i8(self, d: f32, q: [i8; 8]) -> [f32; 8] {
+            let mut wide = [0; 8];
             // SAFETY: `self` proves NEON; both have eight values.
-            unsafe {
-                let q = vmovl_u8(vld1_u8(q.as_ptr()));
-                let (low, high) = (vmovl_u16(vget_low_u16(q)), vmovl_high_u16(q));
-                vst1q_f32(out.as_mut_ptr(), vmulq_n_f32(vcvtq_f32_u32(low), d));
-                vst1q_f32(out.as_mut_ptr().add(4), vmulq_n_f32(vcvtq_f32_u32(high), d));
-            }
-            out
+            unsafe { vst1q_s16(wide.as_mut_ptr(), vmovl_s8(vld1_s8(q.as_ptr()))) };
+            self.scale_i16(d, wide)
         }
         #[inline(always)]
-        fn scale_i8(self, d: f32, q: [i8; 8]) -> [f32; 8] {
+        fn scale_i16(self, d: f32, q: [i16; 8]) -> [f32; 8] {
             let mut out = [0.0; 8];
             // SAFETY: `self` proves NEON; both have eight values.
             unsafe {
-                let q = vmovl_s8(vld1_s8(q.as_ptr()));
+                let q = vld1q_s16(q.as_ptr());
                 let (low, high) = (vmovl_s16(vget_low_s16(q)), vmovl_high_s16(q));
                 vst1q_f32(out.as_mut_ptr(), vmulq_n_f32(vcvtq_f32_s32(low), d));
                 vst1q_f32(out.as_mut_ptr().add(4), vmulq_n_f32(vcvtq_f32_s32(high), d));

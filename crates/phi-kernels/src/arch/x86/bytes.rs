@@ -106,13 +106,52 @@ macro_rules! bytes_256 {
             sum
         }
         #[inline(always)]
-        fn zero_points<F: Format>(self, g: Self::G, scales: &Scales, side: &[f32; SIDE]) -> Self::G {
-            if !F::WHOLE {
-                return $crate::arch::gemv::zero_points::<Self, F>(self, g, scales, side);
-            }
+        fn add_group<F: Format, const R: usize>(
+            self,
+            sums: &mut RowSums<Self::G, R>,
+            g: [Self::G; R],
+            scales: &[Scales; R],
+            side: &[f32; SIDE],
+        ) {
             use $crate::arch::x86::bytes::whole_sums;
-            // SAFETY: `self` proves the instructions.
-            unsafe { g.take_whole::<F>(scales, whole_sums::<F>(side)) }
+            if !F::WHOLE {
+                return $crate::arch::gemv::add_group::<Self, F, R>(self, sums, g, scales, side);
+            }
+            for r in 0..R {
+                // SAFETY: `self` proves the instructions.
+                let g = unsafe { g[r].take_whole::<F>(&scales[r], whole_sums::<F>(side)) };
+                sums.rows[r] = self.scale_g(sums.rows[r], g, side[0]);
+            }
+        }
+        #[inline(always)]
+        unsafe fn six_bits<const R: usize>(self, p: [*const u8; R]) -> [[[i16; 8]; R]; 2] {
+            const { assert!(R == 1 || R.is_multiple_of(2), "rows come by two") };
+            let mut out = [[[0; 8]; R]; 2];
+            for r in (0..R).step_by(2) {
+                // SAFETY: the caller's; `self` proves AVX2; there are eight of each row.
+                unsafe {
+                    // Two rows, or one twice. Words: what is before, those of scales, of minima, and the high parts of both.
+                    let [first, second] = [p[r], p[(r + 1).min(R - 1)]].map(|p| p.cast());
+                    let w = _mm256_castsi128_si256(_mm_loadu_si128(first));
+                    let w = _mm256_inserti128_si256::<1>(w, _mm_loadu_si128(second));
+                    let low = _mm256_shuffle_epi32::<0b11_10_11_01>(w);
+                    let low = _mm256_srlv_epi32(low, _mm256_setr_epi32(0, 0, 0, 4, 0, 0, 0, 4));
+                    let low = _mm256_and_si256(low, _mm256_set1_epi64x(0x0f0f_0f0f_3f3f_3f3f));
+                    let high = _mm256_srli_epi32::<2>(_mm256_shuffle_epi32::<0b10_10_01_01>(w));
+                    let high = _mm256_and_si256(high, _mm256_set1_epi64x(0x3030_3030_0000_0000));
+                    let (both, zero) = (_mm256_or_si256(low, high), _mm256_setzero_si256());
+                    let widened = [_mm256_unpacklo_epi8(both, zero), _mm256_unpackhi_epi8(both, zero)];
+                    for (out, rows) in out.iter_mut().zip(widened) {
+                        let out = out[r..].as_mut_ptr();
+                        if R > 1 {
+                            _mm256_storeu_si256(out.cast(), rows);
+                        } else {
+                            _mm_storeu_si128(out.cast(), _mm256_castsi256_si128(rows));
+                        }
+                    }
+                }
+            }
+            out
         }
         #[inline(always)]
         fn sum_g(self, g: Self::G) -> f32 {
@@ -136,11 +175,11 @@ macro_rules! scales_256 {
             unsafe { _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(bits)))) }
         }
         #[inline(always)]
-        fn scale_u8(self, d: f32, q: [u8; 8]) -> [f32; 8] {
+        fn scale_i16(self, d: f32, q: [i16; 8]) -> [f32; 8] {
             let mut out = [0.0; 8];
             // SAFETY: `self` proves AVX2; both have eight values.
             unsafe {
-                let q = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(q.as_ptr().cast())));
+                let q = _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(_mm_loadu_si128(q.as_ptr().cast())));
                 _mm256_storeu_ps(out.as_mut_ptr(), _mm256_mul_ps(q, _mm256_set1_ps(d)));
             }
             out
@@ -152,30 +191,6 @@ macro_rules! scales_256 {
             unsafe {
                 let q = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(q.as_ptr().cast())));
                 _mm256_storeu_ps(out.as_mut_ptr(), _mm256_mul_ps(q, _mm256_set1_ps(d)));
-            }
-            out
-        }
-        #[inline(always)]
-        unsafe fn six_bits(self, p: *const u8) -> [[u8; 8]; 2] {
-            let mut out = [[0; 8]; 2];
-            // SAFETY: the caller's; `self` proves AVX2; there are sixteen values.
-            unsafe {
-                // Words: whatever is before, those of scales, of minima, and the high parts of both.
-                let w = _mm_loadu_si128(p.sub(4).cast());
-                let low = _mm_srlv_epi32(_mm_shuffle_epi32::<0b11_10_11_01>(w), _mm_setr_epi32(0, 0, 0, 4));
-                let low = _mm_and_si128(low, _mm_setr_epi32(0x3f3f_3f3f, 0x0f0f_0f0f, 0x3f3f_3f3f, 0x0f0f_0f0f));
-                let high = _mm_srli_epi32::<2>(_mm_shuffle_epi32::<0b10_10_01_01>(w));
-                let high = _mm_and_si128(high, _mm_setr_epi32(0, 0x3030_3030, 0, 0x3030_3030));
-                _mm_storeu_si128(out.as_mut_ptr().cast(), _mm_or_si128(low, high));
-            }
-            out
-        }
-        #[inline(always)]
-        fn widen(self, q: [u8; 8]) -> [i16; 8] {
-            let mut out = [0; 8];
-            // SAFETY: `self` proves AVX2; both have eight values.
-            unsafe {
-                _mm_storeu_si128(out.as_mut_ptr().cast(), _mm_cvtepu8_epi16(_mm_loadl_epi64(q.as_ptr().cast())));
             }
             out
         }
@@ -280,6 +295,14 @@ impl Sums {
     }
 }
 
+/// `p`, and the compiler does not know that it is, nor what is there.
+#[inline(always)]
+pub(super) fn unknown<T>(mut p: *const T) -> *const T {
+    // SAFETY: no instruction at all.
+    unsafe { asm!("/* {0} */", inout(reg) p, options(pure, readonly, nostack, preserves_flags)) };
+    p
+}
+
 /// Sums of activations in the order of [`Scales::whole`]; those of 32 values are taken twice, so only half is there.
 ///
 /// # Safety
@@ -331,9 +354,8 @@ static SPREAD: Spread = {
 /// The processor has AVX2.
 #[inline(always)]
 pub(super) unsafe fn whole_scales<const STEP: usize, const TWO: bool>(scales: &Scales) -> __m256i {
-    let mut spread = &raw const SPREAD;
-    // SAFETY: no instruction at all. If the compiler knew what is there, it would make two shuffles of one.
-    unsafe { asm!("/* {0} */", inout(reg) spread, options(pure, readonly, nostack, preserves_flags)) };
+    // Of a table it knows the compiler would make two shuffles of one.
+    let spread = unknown(&raw const SPREAD);
     // SAFETY: there are sixteen scales, and a table of 32 bytes; the rest is the caller's.
     unsafe {
         let lanes = if TWO { &raw const (*spread).two[STEP / 2] } else { &raw const (*spread).one[STEP] };

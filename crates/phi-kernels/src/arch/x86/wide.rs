@@ -3,9 +3,10 @@
 use std::arch::asm;
 use std::arch::x86_64::*;
 
-use super::bytes::whole_sums;
+use super::bytes::{unknown, whole_sums};
 use crate::arch::SIDE;
 use crate::arch::formats::Format;
+use crate::arch::gemv::RowSums;
 use crate::arch::tile::Scales;
 
 /// The methods of `Simd` on bytes, in AVX-512. A macro only because an impl is one block: those on floats are in avx512.rs.
@@ -174,12 +175,42 @@ macro_rules! bytes_512 {
             }
         }
         #[inline(always)]
-        fn zero_points<F: Format>(self, g: Self::G, scales: &Scales, side: &[f32; SIDE]) -> Self::G {
-            if !F::WHOLE {
-                return $crate::arch::gemv::zero_points::<Self, F>(self, g, scales, side);
-            }
+        fn add_group<F: Format, const R: usize>(
+            self,
+            sums: &mut RowSums<Self::G, R>,
+            g: [Self::G; R],
+            scales: &[Scales; R],
+            side: &[f32; SIDE],
+        ) {
+            use $crate::arch::x86::wide::add_minima;
             // SAFETY: `self` proves the instructions.
-            unsafe { g.take_whole::<F>(scales, side) }
+            unsafe {
+                match (F::WHOLE, F::SUB) {
+                    (true, 32) => add_minima::<F, R>(sums, g, scales, side),
+                    (true, _) => {
+                        for r in 0..R {
+                            sums.rows[r] = self.scale_g(sums.rows[r], g[r].take_whole::<F>(&scales[r], side), side[0]);
+                        }
+                    }
+                    (false, _) => $crate::arch::gemv::add_group::<Self, F, R>(self, sums, g, scales, side),
+                }
+            }
+        }
+        #[inline(always)]
+        fn sum_rows<const R: usize>(self, sums: RowSums<Self::G, R>) -> [f32; R] {
+            let mut minima = [[0.0; 4]; 4];
+            // SAFETY: `self` proves AVX-512; there are sixteen floats.
+            unsafe { _mm512_storeu_ps(minima.as_mut_ptr().cast(), sums.minima.floats) };
+            let mut out = [0.0; R];
+            for r in 0..R {
+                out[r] = self.sum_g(sums.rows[r]) + minima[r].iter().sum::<f32>();
+            }
+            out
+        }
+        #[inline(always)]
+        unsafe fn six_bits<const R: usize>(self, p: [*const u8; R]) -> [[[i16; 8]; R]; 2] {
+            // SAFETY: the caller's; `self` proves AVX-512.
+            unsafe { $crate::arch::x86::wide::six_bits(p) }
         }
         #[inline(always)]
         fn fma_g(self, mut g: Self::G, a: &[f32; 8], b: &[f32; 8]) -> Self::G {
@@ -215,6 +246,8 @@ pub(super) unsafe fn f16x8_of_18(p: *const u8) -> [f32; 8] {
     // SAFETY: the caller's; `out` has eight floats.
     unsafe {
         let words = _mm512_castsi128_si512(_mm_setr_epi16(0, 9, 18, 27, 36, 45, 54, 63));
+        // The compiler would take nibbles out of what is here rather than load them.
+        let p = unknown(p);
         let (low, high) = (_mm512_loadu_si512(p.cast()), _mm512_loadu_si512(p.add(64).cast()));
         let all = _mm512_castsi512_si128(_mm512_permutex2var_epi16(low, words, high));
         _mm256_storeu_ps(out.as_mut_ptr(), _mm256_cvtph_ps(all));
@@ -271,7 +304,8 @@ impl Sums {
         self
     }
 
-    /// Makes floats of what was added to `whole`, with what minima give or the middle gave, times the sums of activations.
+    /// Makes floats of what was added to `whole`, with what minima give or the middle gave, times the sums of activations,
+    /// for a format with scales of 16 values.
     ///
     /// # Safety
     /// The processor has AVX-512.
@@ -279,13 +313,10 @@ impl Sums {
     pub(super) unsafe fn take_whole<F: Format>(mut self, scales: &Scales, side: &[f32; SIDE]) -> Sums {
         // SAFETY: both have sixteen numbers; the rest is the caller's.
         unsafe {
-            let [low, high] = if F::MIN { scales.whole_min.each_ref() } else { scales.whole.each_ref() };
-            let low = _mm256_zextsi128_si256(_mm_loadu_si128(low.as_ptr().cast()));
-            let whole = if F::SUB == 32 {
-                low
-            } else {
-                _mm256_inserti128_si256::<1>(low, _mm_loadu_si128(high.as_ptr().cast()))
-            };
+            let halves = if F::MIN { &scales.whole_min } else { &scales.whole };
+            let [low, high] = halves.each_ref().map(|half| half.as_ptr().cast());
+            let whole = _mm256_zextsi128_si256(_mm_loadu_si128(low));
+            let whole = _mm256_inserti128_si256::<1>(whole, _mm_loadu_si128(high));
             let zero = _mm256_madd_epi16(whole, whole_sums::<F>(side));
             if F::MIN {
                 let minima = _mm512_zextps256_ps512(_mm256_cvtepi32_ps(zero));
@@ -297,6 +328,93 @@ impl Sums {
             self.floats = _mm512_fmadd_ps(_mm512_cvtepi32_ps(self.whole), _mm512_set1_ps(scales.d), self.floats);
         }
         self
+    }
+}
+
+/// Sixteen bytes of each of up to four rows, side by side.
+///
+/// # Safety
+/// 16 bytes are readable at each; the processor has AVX-512.
+#[inline(always)]
+unsafe fn quarters<const R: usize>(p: [*const u8; R]) -> __m512i {
+    const { assert!(matches!(R, 1 | 2 | 4), "a quarter, a half or a whole vector") };
+    // SAFETY: the caller's.
+    unsafe {
+        let mut all = _mm512_zextsi128_si512(_mm_loadu_si128(p[0].cast()));
+        if R > 1 {
+            all = _mm512_inserti32x4::<1>(all, _mm_loadu_si128(p[1].cast()));
+        }
+        if R > 2 {
+            all = _mm512_inserti32x4::<2>(all, _mm_loadu_si128(p[2].cast()));
+        }
+        if R > 3 {
+            all = _mm512_inserti32x4::<3>(all, _mm_loadu_si128(p[3].cast()));
+        }
+        all
+    }
+}
+
+/// [`Simd::six_bits`](crate::arch::simd::Simd::six_bits).
+///
+/// # Safety
+/// That of `six_bits`; the processor has AVX-512.
+#[inline(always)]
+pub(super) unsafe fn six_bits<const R: usize>(p: [*const u8; R]) -> [[[i16; 8]; R]; 2] {
+    let mut out = [[[0; 8]; R]; 2];
+    // SAFETY: the caller's; there are eight of each row.
+    unsafe {
+        // Words of each row: what is before, those of scales, of minima, and the high parts of both.
+        let w = keep(quarters(p));
+        let low = _mm512_srlv_epi32(_mm512_shuffle_epi32::<0b11_10_11_01>(w), _mm512_setr4_epi32(0, 0, 0, 4));
+        let low = _mm512_and_si512(low, _mm512_set1_epi64(0x0f0f_0f0f_3f3f_3f3f));
+        let high = _mm512_srli_epi32::<2>(_mm512_shuffle_epi32::<0b10_10_01_01>(w));
+        let high = _mm512_and_si512(high, _mm512_set1_epi64(0x3030_3030_0000_0000));
+        let both = _mm512_or_si512(low, high);
+        let zero = _mm512_setzero_si512();
+        for (out, q) in out.iter_mut().zip([_mm512_unpacklo_epi8(both, zero), _mm512_unpackhi_epi8(both, zero)]) {
+            match R {
+                4 => _mm512_storeu_si512(out.as_mut_ptr().cast(), q),
+                2 => _mm256_storeu_si256(out.as_mut_ptr().cast(), _mm512_castsi512_si256(q)),
+                _ => _mm_storeu_si128(out.as_mut_ptr().cast(), _mm512_castsi512_si128(q)),
+            }
+        }
+    }
+    out
+}
+
+/// [`Simd::add_group`](crate::arch::simd::Simd::add_group) of a format with whole scales and minima of 32 values.
+///
+/// # Safety
+/// The processor has AVX-512.
+#[inline(always)]
+pub(super) unsafe fn add_minima<F: Format, const R: usize>(
+    sums: &mut RowSums<Sums, R>,
+    g: [Sums; R],
+    scales: &[Scales; R],
+    side: &[f32; SIDE],
+) {
+    assert!(F::WHOLE && F::MIN && F::SUB == 32);
+    let mut minima = [side.as_ptr().cast(); R];
+    let mut d = [0.0; 8];
+    for r in 0..R {
+        minima[r] = scales[r].whole_min[0].as_ptr().cast();
+        (d[2 * r], d[2 * r + 1]) = (scales[r].d, scales[r].dmin);
+    }
+    // SAFETY: there are eight minima of each row, and eight floats; the rest is the caller's.
+    unsafe {
+        let side_sums = _mm512_broadcast_i32x4(_mm256_castsi256_si128(whole_sums::<F>(side)));
+        let minima = _mm512_cvtepi32_ps(_mm512_madd_epi16(quarters(minima), side_sums));
+        let d = _mm512_castps256_ps512(_mm256_mul_ps(_mm256_loadu_ps(d.as_ptr()), _mm256_set1_ps(side[0])));
+        let dmin = _mm512_permutexvar_ps(_mm512_setr_epi32(1, 1, 1, 1, 3, 3, 3, 3, 5, 5, 5, 5, 7, 7, 7, 7), d);
+        sums.minima.floats = _mm512_fnmadd_ps(minima, dmin, sums.minima.floats);
+        let mut each = [0.0_f32; 8];
+        _mm256_storeu_ps(each.as_mut_ptr(), _mm512_castps512_ps256(d));
+        // Out of memory it comes to all lanes by the multiplication itself, out of a register by a shuffle.
+        let d = unknown(each.as_ptr());
+        for r in 0..R {
+            let d = _mm512_set1_ps(*d.add(2 * r));
+            sums.rows[r].floats = _mm512_fmadd_ps(_mm512_cvtepi32_ps(g[r].whole), d, sums.rows[r].floats);
+        }
     }
 }
 
@@ -331,9 +449,8 @@ static SPREAD: [[u8; 64]; 2] = {
 /// The processor has AVX-512.
 #[inline(always)]
 pub(super) unsafe fn whole_scales<F: Format, const STEP: usize>(scales: &Scales) -> __m512i {
-    let mut spread = &raw const SPREAD;
-    // SAFETY: no instruction at all. If the compiler knew what is there, it would make two shuffles of one.
-    unsafe { asm!("/* {0} */", inout(reg) spread, options(pure, readonly, nostack, preserves_flags)) };
+    // Of a table it knows the compiler would make two shuffles of one.
+    let spread = unknown(&raw const SPREAD);
     // SAFETY: there are sixteen scales, and a table of 64 bytes; the rest is the caller's.
     unsafe {
         let [low, high] = scales.whole.each_ref().map(|half| half.as_ptr().cast());
