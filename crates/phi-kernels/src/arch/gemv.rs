@@ -6,14 +6,6 @@ use super::simd::Simd;
 use super::tile::{GROUP, PANEL, Scales};
 use super::{Acts, Rows, SIDE};
 
-/// Running sums of some rows with one column.
-#[derive(Clone, Copy)]
-pub(crate) struct RowSums<G, const R: usize> {
-    pub(crate) rows: [G; R],
-    /// What minima give to all the rows, where an instruction set adds them apart.
-    pub(crate) minima: G,
-}
-
 /// `out[r / PANEL, c, r % PANEL] = Σ_k w[r, k] · a[c, k]`
 ///
 /// # Safety
@@ -89,7 +81,7 @@ unsafe fn rows<S: Simd, F: Format, const R: usize, const N: usize>(
     out: &mut [f32],
 ) {
     let base = w.bytes.as_ptr();
-    let mut sums = [RowSums { rows: [s.zero_g(); R], minima: s.zero_g() }; N];
+    let mut sums = [[s.zero_g(); R]; N];
     let mut scales = [const { [Scales::ZERO; R] }; 2];
     let whole = w.cols / GROUP;
     let groups = |b: usize| {
@@ -174,7 +166,7 @@ unsafe fn group<S: Simd, F: Format, const R: usize, const N: usize>(
     acts: Acts<'_>,
     first: usize,
     b: usize,
-    sums: &mut [RowSums<S::G, R>; N],
+    sums: &mut [[S::G; R]; N],
 ) {
     let mut q = [acts.q.as_ptr(); N];
     let mut sides: [&[f32; SIDE]; N] = [acts.side(b, first); N];
@@ -245,14 +237,14 @@ unsafe fn group<S: Simd, F: Format, const R: usize, const N: usize>(
 #[inline(always)]
 pub(super) fn add_group<S: Simd, F: Format, const R: usize>(
     s: S,
-    sums: &mut RowSums<S::G, R>,
+    sums: &mut [S::G; R],
     g: [S::G; R],
     scales: &[Scales; R],
     side: &[f32; SIDE],
 ) {
     for r in 0..R {
         let g = zero_points::<S, F>(s, g[r], &scales[r], side);
-        sums.rows[r] = s.scale_g(sums.rows[r], g, side[0]);
+        sums[r] = s.scale_g(sums[r], g, side[0]);
     }
 }
 

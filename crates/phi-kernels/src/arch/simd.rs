@@ -7,7 +7,7 @@
 
 use super::SIDE;
 use super::formats::Format;
-use super::gemv::{RowSums, add_group};
+use super::gemv::add_group;
 use super::tile::{PANEL, Scales};
 
 /// Bytes that the processor reads at once.
@@ -92,20 +92,7 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     ///
     /// # Safety
     /// 16 bytes are readable at each.
-    #[inline(always)]
-    unsafe fn six_bits<const R: usize>(self, p: [*const u8; R]) -> [[[i16; 8]; R]; 2] {
-        let mut out = [[[0; 8]; R]; 2];
-        for (r, p) in p.into_iter().enumerate() {
-            // SAFETY: the caller's.
-            let [_, u0, u1, u2] = unsafe { p.cast::<[u32; 4]>().read_unaligned() }.map(u32::from_le);
-            let scale = [u0 & 0x3f3f_3f3f, (u2 & 0x0f0f_0f0f) | ((u0 >> 2) & 0x3030_3030)];
-            let min = [u1 & 0x3f3f_3f3f, ((u2 >> 4) & 0x0f0f_0f0f) | ((u1 >> 2) & 0x3030_3030)];
-            for (out, [low, high]) in out.iter_mut().zip([scale, min]) {
-                out[r] = (u64::from(low) | u64::from(high) << 32).to_le_bytes().map(i16::from);
-            }
-        }
-        out
-    }
+    unsafe fn six_bits<const R: usize>(self, p: [*const u8; R]) -> [[[i16; 8]; R]; 2];
     /// Those at even and those at odd places.
     #[inline(always)]
     fn split(self, q: [[i8; 8]; 2]) -> [[i16; 8]; 2] {
@@ -249,7 +236,7 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     #[inline(always)]
     fn add_group<F: Format, const R: usize>(
         self,
-        sums: &mut RowSums<Self::G, R>,
+        sums: &mut [Self::G; R],
         g: [Self::G; R],
         scales: &[Scales; R],
         side: &[f32; SIDE],
@@ -262,11 +249,11 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn scale_g(self, sum: Self::G, g: Self::G, scale: f32) -> Self::G;
     /// The sum of all lanes.
     fn sum_g(self, g: Self::G) -> f32;
-    /// The sum of each row.
+    /// The sums of the rows that [`Simd::add_group`] added to.
     #[inline(always)]
-    fn sum_rows<const R: usize>(self, sums: RowSums<Self::G, R>) -> [f32; R] {
+    fn sum_rows<const R: usize>(self, sums: [Self::G; R]) -> [f32; R] {
         let mut out = [0.0; R];
-        for (out, g) in out.iter_mut().zip(sums.rows) {
+        for (out, g) in out.iter_mut().zip(sums) {
             *out = self.sum_g(g);
         }
         out

@@ -179,6 +179,23 @@ macro_rules! float_128 {
             out
         }
         #[inline(always)]
+        unsafe fn six_bits<const R: usize>(self, p: [*const u8; R]) -> [[[i16; 8]; R]; 2] {
+            let mut out = [[[0; 8]; R]; 2];
+            for r in 0..R {
+                // SAFETY: the caller's; `self` proves NEON; there are eight of each row.
+                unsafe {
+                    let [_, u0, u1, u2] = p[r].cast::<[u32; 4]>().read_unaligned();
+                    let scale = [u0 & 0x3f3f_3f3f, (u2 & 0x0f0f_0f0f) | ((u0 >> 2) & 0x3030_3030)];
+                    let min = [u1 & 0x3f3f_3f3f, ((u2 >> 4) & 0x0f0f_0f0f) | ((u1 >> 2) & 0x3030_3030)];
+                    for (out, [low, high]) in out.iter_mut().zip([scale, min]) {
+                        let bytes = vcreate_u8(u64::from(low) | u64::from(high) << 32);
+                        vst1q_s16(out[r].as_mut_ptr(), vreinterpretq_s16_u16(vmovl_u8(bytes)));
+                    }
+                }
+            }
+            out
+        }
+        #[inline(always)]
         fn scale_i8(self, d: f32, q: [i8; 8]) -> [f32; 8] {
             let mut wide = [0; 8];
             // SAFETY: `self` proves NEON; both have eight values.

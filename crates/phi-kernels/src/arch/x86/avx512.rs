@@ -6,7 +6,6 @@ use super::bytes::scales_256;
 use super::wide::bytes_512;
 use crate::arch::SIDE;
 use crate::arch::formats::Format;
-use crate::arch::gemv::RowSums;
 use crate::arch::simd::{Simd, TILE_STRIDE};
 use crate::arch::tile::Scales;
 

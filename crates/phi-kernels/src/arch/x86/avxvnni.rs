@@ -6,7 +6,6 @@ use super::bytes::{bytes_256, scales_256, whole_scales};
 use super::float::float_256;
 use crate::arch::SIDE;
 use crate::arch::formats::Format;
-use crate::arch::gemv::RowSums;
 use crate::arch::simd::{Simd, TILE_STRIDE};
 use crate::arch::tile::Scales;
 

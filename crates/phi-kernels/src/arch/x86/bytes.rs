@@ -108,7 +108,7 @@ macro_rules! bytes_256 {
         #[inline(always)]
         fn add_group<F: Format, const R: usize>(
             self,
-            sums: &mut RowSums<Self::G, R>,
+            sums: &mut [Self::G; R],
             g: [Self::G; R],
             scales: &[Scales; R],
             side: &[f32; SIDE],
@@ -120,7 +120,7 @@ macro_rules! bytes_256 {
             for r in 0..R {
                 // SAFETY: `self` proves the instructions.
                 let g = unsafe { g[r].take_whole::<F>(&scales[r], whole_sums::<F>(side)) };
-                sums.rows[r] = self.scale_g(sums.rows[r], g, side[0]);
+                sums[r] = self.scale_g(sums[r], g, side[0]);
             }
         }
         #[inline(always)]

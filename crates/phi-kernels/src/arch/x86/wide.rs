@@ -6,7 +6,6 @@ use std::arch::x86_64::*;
 use super::bytes::{unknown, whole_sums};
 use crate::arch::SIDE;
 use crate::arch::formats::Format;
-use crate::arch::gemv::RowSums;
 use crate::arch::tile::Scales;
 
 /// The methods of `Simd` on bytes, in AVX-512. A macro only because an impl is one block: those on floats are in avx512.rs.
@@ -177,7 +176,7 @@ macro_rules! bytes_512 {
         #[inline(always)]
         fn add_group<F: Format, const R: usize>(
             self,
-            sums: &mut RowSums<Self::G, R>,
+            sums: &mut [Self::G; R],
             g: [Self::G; R],
             scales: &[Scales; R],
             side: &[f32; SIDE],
@@ -189,7 +188,7 @@ macro_rules! bytes_512 {
                     (true, 32) => add_minima::<F, R>(sums, g, scales, side),
                     (true, _) => {
                         for r in 0..R {
-                            sums.rows[r] = self.scale_g(sums.rows[r], g[r].take_whole::<F>(&scales[r], side), side[0]);
+                            sums[r] = self.scale_g(sums[r], g[r].take_whole::<F>(&scales[r], side), side[0]);
                         }
                     }
                     (false, _) => $crate::arch::gemv::add_group::<Self, F, R>(self, sums, g, scales, side),
@@ -197,13 +196,13 @@ macro_rules! bytes_512 {
             }
         }
         #[inline(always)]
-        fn sum_rows<const R: usize>(self, sums: RowSums<Self::G, R>) -> [f32; R] {
+        fn sum_rows<const R: usize>(self, sums: [Self::G; R]) -> [f32; R] {
             let mut minima = [[0.0; 4]; 4];
             // SAFETY: `self` proves AVX-512; there are sixteen floats.
-            unsafe { _mm512_storeu_ps(minima.as_mut_ptr().cast(), sums.minima.floats) };
+            unsafe { _mm512_storeu_ps(minima.as_mut_ptr().cast(), sums[0].minima) };
             let mut out = [0.0; R];
             for r in 0..R {
-                out[r] = self.sum_g(sums.rows[r]) + minima[r].iter().sum::<f32>();
+                out[r] = self.sum_g(sums[r]) + minima[r].iter().sum::<f32>();
             }
             out
         }
@@ -268,6 +267,8 @@ pub(super) fn keep(mut x: __m512i) -> __m512i {
 #[derive(Clone, Copy)]
 pub(crate) struct Sums {
     pub(super) floats: __m512,
+    /// In the first of some rows: what minima give to all of them, in a quarter each.
+    pub(super) minima: __m512,
     /// Sums of products times whole scales.
     pub(super) whole: __m512i,
     /// Products of one step, for the next to be put beside them.
@@ -280,7 +281,10 @@ impl Sums {
     #[inline(always)]
     pub(super) unsafe fn zero() -> Sums {
         // SAFETY: the caller's.
-        unsafe { Sums { floats: _mm512_setzero_ps(), whole: _mm512_setzero_si512(), one: _mm512_setzero_si512() } }
+        unsafe {
+            let (floats, integers) = (_mm512_setzero_ps(), _mm512_setzero_si512());
+            Sums { floats, minima: floats, whole: integers, one: integers }
+        }
     }
 
     /// Adds sums of products, of four values in each lane, times the scales of step `STEP`.
@@ -388,7 +392,7 @@ pub(super) unsafe fn six_bits<const R: usize>(p: [*const u8; R]) -> [[[i16; 8]; 
 /// The processor has AVX-512.
 #[inline(always)]
 pub(super) unsafe fn add_minima<F: Format, const R: usize>(
-    sums: &mut RowSums<Sums, R>,
+    sums: &mut [Sums; R],
     g: [Sums; R],
     scales: &[Scales; R],
     side: &[f32; SIDE],
@@ -406,14 +410,14 @@ pub(super) unsafe fn add_minima<F: Format, const R: usize>(
         let minima = _mm512_cvtepi32_ps(_mm512_madd_epi16(quarters(minima), side_sums));
         let d = _mm512_castps256_ps512(_mm256_mul_ps(_mm256_loadu_ps(d.as_ptr()), _mm256_set1_ps(side[0])));
         let dmin = _mm512_permutexvar_ps(_mm512_setr_epi32(1, 1, 1, 1, 3, 3, 3, 3, 5, 5, 5, 5, 7, 7, 7, 7), d);
-        sums.minima.floats = _mm512_fnmadd_ps(minima, dmin, sums.minima.floats);
+        sums[0].minima = _mm512_fnmadd_ps(minima, dmin, sums[0].minima);
         let mut each = [0.0_f32; 8];
         _mm256_storeu_ps(each.as_mut_ptr(), _mm512_castps512_ps256(d));
         // Out of memory it comes to all lanes by the multiplication itself, out of a register by a shuffle.
         let d = unknown(each.as_ptr());
         for r in 0..R {
             let d = _mm512_set1_ps(*d.add(2 * r));
-            sums.rows[r].floats = _mm512_fmadd_ps(_mm512_cvtepi32_ps(g[r].whole), d, sums.rows[r].floats);
+            sums[r].floats = _mm512_fmadd_ps(_mm512_cvtepi32_ps(g[r].whole), d, sums[r].floats);
         }
     }
 }
