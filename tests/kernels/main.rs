@@ -22,12 +22,15 @@ fn each_isa(mut check: impl FnMut(&Kernels)) {
 }
 
 /// Random rows in `dtype`. Types that are not written get random bytes: any bytes are blocks. Kept are those whose values
-/// neither overflow nor underflow when they are multiplied. So do all types under Miri, where encoders take minutes.
+/// neither overflow nor underflow when they are multiplied. So it is for all blocks of 256 under Miri, where encoding them
+/// takes minutes.
 fn matrix(dtype: DType, rows: usize, cols: usize, rng: &mut Rng) -> Tensor {
     let mut bytes = vec![0; rows * cols / dtype.block_len() * dtype.block_bytes()];
     let codec = codec(dtype).expect("a type with a codec");
     match codec.encode {
-        Some(encode) if !cfg!(miri) => encode(&rng.normals(rows * cols, 1.0), None, &mut bytes),
+        Some(encode) if !cfg!(miri) || dtype.block_len() <= 32 => {
+            encode(&rng.normals(rows * cols, 1.0), None, &mut bytes)
+        }
         _ => {
             let mut values = vec![0.0_f32; dtype.block_len()];
             let usual = |x: &f32| *x == 0.0 || (1e-20..1e30).contains(&x.abs());
@@ -89,7 +92,7 @@ fn matmul_is_the_sum_of_products() {
     // One block, an odd number of them, more than a tile, rows that no task divides; few columns and many.
     let mut sizes = vec![(1, 1, 1), (5, 3, 1), (67, 9, 2), (33, 1, 7), (161, 5, 4), (67, 9, 13), (33, 3, 40)];
     if cfg!(miri) {
-        sizes = vec![(5, 1, 1), (3, 1, 13)];
+        sizes = vec![(3, 1, 1), (1, 1, 13)];
     }
     for &dtype in DType::ALL.iter().filter(|&&dtype| codec(dtype).is_some()) {
         for &(rows, blocks, tokens) in &sizes {
