@@ -93,9 +93,9 @@ fn attention_is_softmax_of_scores_times_values() {
     let shapes = [(2, 3, 32), (1, 1, 64), (2, 4, 80), (3, 1, 96), (2, 3, 128), (1, 2, 256)];
     let types = [(F32, F32), (F16, F16), (Q8_0, Q8_0), (Q4_0, Q4_0), (Q8_0, F16), (F16, Q4_0), (BF16, F32)];
     // One token and a few, enough for tiles of queries; at the start, and across tiles and chunks of positions.
-    let mut asked = [(0, 1), (0, 17), (0, 130), (300, 1), (300, 3), (301, 64), (1100, 2)];
+    let mut asked = vec![(0, 1), (0, 17), (0, 130), (300, 1), (300, 3), (301, 64), (1100, 2)];
     if cfg!(miri) {
-        asked = [(0, 1), (0, 2), (0, 3), (5, 1), (5, 3), (6, 2), (9, 2)];
+        asked = vec![(3, 2)];
     }
     let windows = [None, None, Some(7), Some(40), Some(1), Some(257)];
     let mut n = 0;
@@ -109,11 +109,11 @@ fn attention_is_softmax_of_scores_times_values() {
             }
         }
     }
-    assert_eq!(n, 44, "heads of 80 are not for blocks of 32");
+    assert!(n == 44 || cfg!(miri), "heads of 80 are not for blocks of 32");
     // Every head with every group, across the ends of vectors and tiles.
-    let mut asked = [(0, 3), (0, 64), (300, 17), (300, 130)];
+    let mut asked = vec![(0, 3), (0, 64), (300, 17), (300, 130)];
     if cfg!(miri) {
-        asked = [(0, 1), (0, 2), (5, 1), (5, 2)];
+        asked = vec![(5, 2)];
     }
     for (i, head_dim) in [32, 64, 80, 96, 128, 256].into_iter().enumerate() {
         for (j, group) in [1, 3, 4].into_iter().enumerate() {
